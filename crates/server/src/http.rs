@@ -1,0 +1,4 @@
+//! Everything that speaks HTTP.
+
+pub mod framing;
+pub mod listener;
