@@ -117,9 +117,10 @@ def create_database(kind, directory):
 
 
 def environment(extra=None):
-    """Ours without any CUENTA_ setting, so that only what a test says is in force."""
+    """Ours without any CUENTA_ setting, so that only what a test says is in force; None takes one away."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CUENTA_")}
-    return {**kept, **(extra or {})}
+    settings = {**kept, **(extra or {})}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def cli(database, *arguments, env=None, check=True):

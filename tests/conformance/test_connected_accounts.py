@@ -104,7 +104,7 @@ def test_d002_an_ill_formed_link_is_400(api, customer, body, field):
 
 
 def test_section_5_a_linked_external_id_works_as_the_customers_id(api, customer, integration):
-    external_id = unique("cus_abc ü/1")
+    external_id = unique("cus_abc ü:1")
     account = api.link(customer, integration, external_id)
     base = f"/customers/{segment(external_id)}"
     assert api.get(base).json() == customer

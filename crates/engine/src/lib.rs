@@ -23,6 +23,8 @@ pub mod customers;
 pub mod entitlements;
 pub mod payment_methods;
 
+pub mod consistency;
+
 pub use error::{Error, Kind};
 pub use scope::{Access, Caller, Scope};
 

@@ -55,38 +55,23 @@ async fn healthz() -> Response {
 /// 200 when a request would be served, else 503 with the reason.
 async fn readyz(State(admin): State<Admin>) -> Response {
     if admin.draining.load(Ordering::Acquire) {
-        return text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "draining: the server is shutting down\n".to_owned(),
-        );
+        return text(StatusCode::SERVICE_UNAVAILABLE, "draining: the server is shutting down\n".to_owned());
     }
     let reason = match timeout(PROBE_TIMEOUT, (admin.probe)()).await {
         Ok(Ok(())) => return text(StatusCode::OK, "ok\n".to_owned()),
         Ok(Err(reason)) => reason,
-        Err(_) => format!(
-            "the database did not answer within {} ms",
-            PROBE_TIMEOUT.as_millis()
-        ),
+        Err(_) => format!("the database did not answer within {} ms", PROBE_TIMEOUT.as_millis()),
     };
-    text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("not ready: {reason}\n"),
-    )
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
-    let kind = [(
-        header::CONTENT_TYPE,
-        "text/plain; version=0.0.4; charset=utf-8",
-    )];
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, admin.metrics.render()).into_response()
 }
 
 fn text(status: StatusCode, body: String) -> Response {
-    let kind = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     (status, kind, body).into_response()
 }
 
@@ -102,11 +87,7 @@ mod tests {
     fn admin(probe: Probe) -> Admin {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || metrics::counter!("things_total").increment(3));
-        Admin {
-            probe,
-            draining: Arc::default(),
-            metrics: recorder.handle(),
-        }
+        Admin { probe, draining: Arc::default(), metrics: recorder.handle() }
     }
 
     fn probe(answer: Result<(), String>) -> Probe {
@@ -114,11 +95,7 @@ mod tests {
     }
 
     async fn ask(admin: &Admin, method: Method, path: &str) -> (u16, String) {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(Body::empty())
-            .unwrap();
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let response = router(admin.clone()).call(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -128,29 +105,15 @@ mod tests {
     #[tokio::test]
     async fn the_three_paths() {
         let ready = admin(probe(Ok(())));
-        assert_eq!(
-            ask(&ready, Method::GET, "/healthz").await,
-            (200, "ok\n".to_owned())
-        );
-        assert_eq!(
-            ask(&ready, Method::GET, "/readyz").await,
-            (200, "ok\n".to_owned())
-        );
+        assert_eq!(ask(&ready, Method::GET, "/healthz").await, (200, "ok\n".to_owned()));
+        assert_eq!(ask(&ready, Method::GET, "/readyz").await, (200, "ok\n".to_owned()));
         let (status, numbers) = ask(&ready, Method::GET, "/metrics").await;
         assert_eq!(status, 200);
         assert!(numbers.contains("things_total 3"), "{numbers}");
         let (status, help) = ask(&ready, Method::GET, "/else").await;
         assert_eq!(status, 404);
-        assert!(
-            ["/healthz", "/readyz", "/metrics"]
-                .iter()
-                .all(|path| help.contains(path)),
-            "{help}"
-        );
-        assert_eq!(
-            ask(&ready, Method::HEAD, "/healthz").await,
-            (200, String::new())
-        );
+        assert!(["/healthz", "/readyz", "/metrics"].iter().all(|path| help.contains(path)), "{help}");
+        assert_eq!(ask(&ready, Method::HEAD, "/healthz").await, (200, String::new()));
         assert_eq!(ask(&ready, Method::POST, "/healthz").await.0, 405);
     }
 

@@ -48,9 +48,7 @@ pub enum Command {
     )]
     Serve(Serve),
     /// Bring the tables of the database up to this version, and stop
-    #[command(
-        after_help = "Example:\n  cuenta migrate --database postgres://cuenta@localhost/cuenta"
-    )]
+    #[command(after_help = "Example:\n  cuenta migrate --database postgres://cuenta@localhost/cuenta")]
     Migrate,
     /// Look for what is wrong with the set-up and the stored data
     ///
@@ -61,16 +59,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  cuenta backup /backups/billing-monday.db")]
     Backup(Backup),
     /// Make and list organizations: separate accounts that see nothing of each other
-    #[command(
-        subcommand,
-        after_help = "Example:\n  cuenta organizations create --name \"Example Inc\""
-    )]
+    #[command(subcommand, after_help = "Example:\n  cuenta organizations create --name \"Example Inc\"")]
     Organizations(Organizations),
     /// Make, list and revoke the keys that programs call the API with
-    #[command(
-        subcommand,
-        after_help = "Example:\n  cuenta keys create --name \"web shop\""
-    )]
+    #[command(subcommand, after_help = "Example:\n  cuenta keys create --name \"web shop\"")]
     Keys(Keys),
     /// Print all settings with their defaults and what they mean
     #[command(after_help = "Example:\n  cuenta config > cuenta.toml\n  cuenta config --effective")]
@@ -226,46 +218,24 @@ mod tests {
         command.clone().debug_assert();
         let mut waiting = vec![command];
         while let Some(command) = waiting.pop() {
-            let subcommands = command
-                .get_subcommands()
-                .filter(|command| command.get_name() != "help");
+            let subcommands = command.get_subcommands().filter(|command| command.get_name() != "help");
             waiting.extend(subcommands.cloned());
-            let example = command
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            assert!(
-                example.starts_with("Example"),
-                "{} has no example",
-                command.get_name()
-            );
-            assert!(
-                command.get_about().is_some(),
-                "{} says nothing",
-                command.get_name()
-            );
+            let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(example.starts_with("Example"), "{} has no example", command.get_name());
+            assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
         }
     }
 
     #[test]
     fn settings_are_handed_on() {
-        let cli = parse(
-            "cuenta serve --listen a:1 --events embedded:x --database sqlite:y --config z.toml",
-        );
-        let flags: Vec<_> = cli
-            .flags()
-            .into_iter()
-            .map(|flag| (flag.name, flag.key, flag.value))
-            .collect();
+        let cli = parse("cuenta serve --listen a:1 --events embedded:x --database sqlite:y --config z.toml");
+        let flags: Vec<_> = cli.flags().into_iter().map(|flag| (flag.name, flag.key, flag.value)).collect();
         let expected = [
             ("--database", "database.url", "sqlite:y"),
             ("--listen", "http.listen", "a:1"),
             ("--events", "events.url", "embedded:x"),
         ];
-        assert_eq!(
-            flags,
-            expected.map(|(name, key, value)| (name, key, value.to_owned()))
-        );
+        assert_eq!(flags, expected.map(|(name, key, value)| (name, key, value.to_owned())));
         assert_eq!(cli.global.config, Some(PathBuf::from("z.toml")));
     }
 
@@ -282,20 +252,8 @@ mod tests {
         else {
             panic!("not organizations create");
         };
-        assert_eq!(
-            (
-                create.currency.as_str(),
-                create.timezone.as_str(),
-                create.sandbox
-            ),
-            ("USD", "UTC", true)
-        );
-        for line in [
-            "cuenta keys create --scope all",
-            "cuenta organizations create",
-            "cuenta",
-            "cuenta backup",
-        ] {
+        assert_eq!((create.currency.as_str(), create.timezone.as_str(), create.sandbox), ("USD", "UTC", true));
+        for line in ["cuenta keys create --scope all", "cuenta organizations create", "cuenta", "cuenta backup"] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

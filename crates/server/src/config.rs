@@ -186,14 +186,8 @@ impl Config {
         }
         let warnings = layers.lay_environment(&sources.environment)?;
         for flag in &sources.flags {
-            let setting =
-                setting_of(flag.key).ok_or_else(|| unknown_key("the command line", flag.key))?;
-            layers.lay_text(
-                setting,
-                &flag.value,
-                &format!("flag {}", flag.name),
-                flag.name,
-            )?;
+            let setting = setting_of(flag.key).ok_or_else(|| unknown_key("the command line", flag.key))?;
+            layers.lay_text(setting, &flag.value, &format!("flag {}", flag.name), flag.name)?;
         }
         layers.finish(warnings)
     }
@@ -203,12 +197,7 @@ impl Config {
     pub fn effective(&self) -> String {
         let mut text = String::new();
         let mut table = "";
-        for Effective {
-            setting,
-            value,
-            source,
-        } in &self.effective
-        {
+        for Effective { setting, value, source } in &self.effective {
             let (section, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
             if section != table {
                 let gap = if table.is_empty() { "" } else { "\n" };
@@ -225,13 +214,8 @@ impl Layers {
     fn lay_toml(&mut self, text: &str, source: &str, place: &str) -> Result<(), ConfigError> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             // The error's own text repeats the line, which may hold a password.
-            let line = error.span().map_or(1, |span| {
-                text[..span.start.min(text.len())].matches('\n').count() + 1
-            });
-            ConfigError(format!(
-                "{place}: line {line} is not TOML: {}",
-                error.message()
-            ))
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            ConfigError(format!("{place}: line {line} is not TOML: {}", error.message()))
         })?;
         for (section, content) in &table {
             let Some(content) = content.as_table() else {
@@ -242,10 +226,7 @@ impl Layers {
                 let setting = setting_of(&key).ok_or_else(|| unknown_key(place, &key))?;
                 let value = setting.kind.read_toml(value).ok_or_else(|| {
                     let given = setting.quote(value.to_string());
-                    ConfigError(format!(
-                        "{place}: {key} must be {}, not {given}",
-                        setting.kind
-                    ))
+                    ConfigError(format!("{place}: {key} must be {}, not {given}", setting.kind))
                 })?;
                 self.0.insert(setting.key, (value, source.to_owned()));
             }
@@ -265,42 +246,28 @@ impl Layers {
     ) -> Result<(), ConfigError> {
         let value = setting.kind.read_text(text).ok_or_else(|| {
             let given = setting.quote(format!("{text:?}"));
-            ConfigError(format!(
-                "{place}: {} must be {}, not {given}",
-                setting.key, setting.kind
-            ))
+            ConfigError(format!("{place}: {} must be {}, not {given}", setting.key, setting.kind))
         })?;
         self.0.insert(setting.key, (value, source.to_owned()));
         Ok(())
     }
 
     /// Answers the warnings.
-    fn lay_environment(
-        &mut self,
-        environment: &[(OsString, OsString)],
-    ) -> Result<Vec<String>, ConfigError> {
+    fn lay_environment(&mut self, environment: &[(OsString, OsString)]) -> Result<Vec<String>, ConfigError> {
         let mut warnings = Vec::new();
         for (name, value) in environment {
-            let Some(name) = name
-                .to_str()
-                .filter(|name| name.starts_with("CUENTA_") && *name != CONFIG_VARIABLE)
+            let Some(name) = name.to_str().filter(|name| name.starts_with("CUENTA_") && *name != CONFIG_VARIABLE)
             else {
                 continue;
             };
             let Some(setting) = SETTINGS.iter().find(|setting| setting.variable == name) else {
-                let known = SETTINGS
-                    .iter()
-                    .map(|setting| setting.variable)
-                    .chain([CONFIG_VARIABLE]);
-                warnings.push(format!(
-                    "the environment variable {name} is not a setting{}",
-                    nearest(name, known)
-                ));
+                let known = SETTINGS.iter().map(|setting| setting.variable).chain([CONFIG_VARIABLE]);
+                warnings.push(format!("the environment variable {name} is not a setting{}", nearest(name, known)));
                 continue;
             };
-            let text = value.to_str().ok_or_else(|| {
-                ConfigError(format!("{name}: {} must be {}", setting.key, setting.kind))
-            })?;
+            let text = value
+                .to_str()
+                .ok_or_else(|| ConfigError(format!("{name}: {} must be {}", setting.key, setting.kind)))?;
             if !text.is_empty() {
                 self.lay_text(setting, text, &format!("environment {name}"), name)?;
             }
@@ -317,11 +284,7 @@ impl Layers {
                 .get(setting.key)
                 .cloned()
                 .ok_or_else(|| ConfigError(format!("{} has no default", setting.key)))?;
-            effective.push(Effective {
-                setting,
-                value,
-                source,
-            });
+            effective.push(Effective { setting, value, source });
         }
         Ok(Config {
             database: Database {
@@ -380,9 +343,7 @@ impl Layers {
     }
 
     fn optional(&self, key: &str) -> Option<String> {
-        Some(self.text(key))
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
+        Some(self.text(key)).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
     fn count(&self, key: &str) -> u64 {
@@ -399,23 +360,14 @@ impl Layers {
 
 /// The named file, or the one in the working directory when there is one.
 fn read_file(sources: &Sources) -> Result<Option<(PathBuf, String)>, ConfigError> {
-    let variable = sources
-        .environment
-        .iter()
-        .find(|(name, value)| name == CONFIG_VARIABLE && !value.is_empty());
-    let named = sources
-        .file
-        .clone()
-        .or_else(|| variable.map(|(_, value)| PathBuf::from(value)));
+    let variable = sources.environment.iter().find(|(name, value)| name == CONFIG_VARIABLE && !value.is_empty());
+    let named = sources.file.clone().or_else(|| variable.map(|(_, value)| PathBuf::from(value)));
     let is_named = named.is_some();
     let path = named.unwrap_or_else(|| Path::new(&sources.directory).join(WORKING_DIRECTORY_FILE));
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some((path, text))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => Ok(None),
-        Err(error) => Err(ConfigError(format!(
-            "{}: cannot be read: {error}",
-            path.display()
-        ))),
+        Err(error) => Err(ConfigError(format!("{}: cannot be read: {error}", path.display()))),
     }
 }
 
@@ -425,16 +377,12 @@ fn setting_of(key: &str) -> Option<&'static Setting> {
 
 fn unknown_key(place: &str, key: &str) -> ConfigError {
     let near = nearest(key, SETTINGS.iter().map(|setting| setting.key));
-    ConfigError(format!(
-        "{place}: {key} is not a setting{near} (`cuenta config` lists all settings)"
-    ))
+    ConfigError(format!("{place}: {key} is not a setting{near} (`cuenta config` lists all settings)"))
 }
 
 /// A hint when a known name is close.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let best = known
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .min();
+    let best = known.map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
     match best {
         Some((distance, known)) if distance <= name.len() / 3 => format!("; did you mean {known}?"),
         _ => String::new(),

@@ -17,22 +17,13 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static PAGE: Asset = Asset {
-    media_type: "text/html; charset=utf-8",
-    bytes: include_bytes!("../../assets/docs/index.html"),
-};
-static INIT: Asset = Asset {
-    media_type: SCRIPT,
-    bytes: include_bytes!("../../assets/docs/init.js"),
-};
-static STYLE: Asset = Asset {
-    media_type: "text/css; charset=utf-8",
-    bytes: include_bytes!("../../assets/swagger-ui/swagger-ui.css"),
-};
-static BUNDLE: Asset = Asset {
-    media_type: SCRIPT,
-    bytes: include_bytes!("../../assets/swagger-ui/swagger-ui-bundle.js"),
-};
+static PAGE: Asset =
+    Asset { media_type: "text/html; charset=utf-8", bytes: include_bytes!("../../assets/docs/index.html") };
+static INIT: Asset = Asset { media_type: SCRIPT, bytes: include_bytes!("../../assets/docs/init.js") };
+static STYLE: Asset =
+    Asset { media_type: "text/css; charset=utf-8", bytes: include_bytes!("../../assets/swagger-ui/swagger-ui.css") };
+static BUNDLE: Asset =
+    Asset { media_type: SCRIPT, bytes: include_bytes!("../../assets/swagger-ui/swagger-ui-bundle.js") };
 
 /// A file inside the program.
 struct Asset {
@@ -53,10 +44,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 
 fn route<S: Clone + Send + Sync + 'static>(path: &str, asset: &'static Asset) -> Router<S> {
     let tag = asset.tag();
-    Router::new().route(
-        path,
-        get(async move |headers: HeaderMap| asset.answer(&tag, &headers)),
-    )
+    Router::new().route(path, get(async move |headers: HeaderMap| asset.answer(&tag, &headers)))
 }
 
 impl Asset {
@@ -111,11 +99,7 @@ mod tests {
         let request = request.body(Body::empty()).unwrap();
         let (head, body) = routes::<()>().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        (
-            head.status,
-            head.headers,
-            String::from_utf8(body.to_vec()).unwrap(),
-        )
+        (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[tokio::test]
@@ -125,25 +109,13 @@ mod tests {
             ("/docs", "text/html; charset=utf-8"),
             ("/docs/init.js", "text/javascript; charset=utf-8"),
             ("/docs/swagger-ui.css", "text/css; charset=utf-8"),
-            (
-                "/docs/swagger-ui-bundle.js",
-                "text/javascript; charset=utf-8",
-            ),
+            ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
         ] {
             let (status, headers, body) = get(path, None).await;
-            assert_eq!(
-                (status, &headers[header::CONTENT_TYPE]),
-                (StatusCode::OK, &media_type.parse().unwrap())
-            );
-            assert_eq!(
-                headers[header::CONTENT_SECURITY_POLICY],
-                CONTENT_SECURITY_POLICY
-            );
+            assert_eq!((status, &headers[header::CONTENT_TYPE]), (StatusCode::OK, &media_type.parse().unwrap()));
+            assert_eq!(headers[header::CONTENT_SECURITY_POLICY], CONTENT_SECURITY_POLICY);
             assert!(!body.is_empty(), "{path}");
-            assert!(
-                path == "/docs" || page.contains(&format!("=\"{}\"", &path[1..])),
-                "{path} is not linked"
-            );
+            assert!(path == "/docs" || page.contains(&format!("=\"{}\"", &path[1..])), "{path} is not linked");
         }
     }
 
@@ -151,23 +123,12 @@ mod tests {
     async fn what_the_browser_has_is_not_sent_again() {
         let (_, headers, _) = get("/docs/init.js", None).await;
         let tag = headers[header::ETAG].to_str().unwrap();
-        for known in [
-            tag.to_owned(),
-            format!("W/{tag}"),
-            format!("\"other\", {tag}"),
-        ] {
+        for known in [tag.to_owned(), format!("W/{tag}"), format!("\"other\", {tag}")] {
             let (status, headers, body) = get("/docs/init.js", Some(&known)).await;
-            assert_eq!(
-                (status, body.as_str()),
-                (StatusCode::NOT_MODIFIED, ""),
-                "{known}"
-            );
+            assert_eq!((status, body.as_str()), (StatusCode::NOT_MODIFIED, ""), "{known}");
             assert_eq!(headers[header::ETAG], tag);
         }
-        assert_eq!(
-            get("/docs/init.js", Some("\"other\"")).await.0,
-            StatusCode::OK
-        );
+        assert_eq!(get("/docs/init.js", Some("\"other\"")).await.0, StatusCode::OK);
     }
 
     #[tokio::test]

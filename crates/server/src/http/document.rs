@@ -44,17 +44,13 @@ pub fn contract_operations() -> Vec<(String, String, String)> {
 fn described() -> Value {
     let mut document = parse(CONTRACT);
     merge(&mut document, parse(EXTENSIONS));
-    let everywhere = document
-        .as_object_mut()
-        .and_then(|document| document.remove("everywhere"))
-        .unwrap_or_default();
+    let everywhere = document.as_object_mut().and_then(|document| document.remove("everywhere")).unwrap_or_default();
     everywhere::complete(&mut document, &everywhere);
     document
 }
 
 fn parse(text: &str) -> Value {
-    serde_json::from_str(text)
-        .expect("the embedded documents are JSON; the tests of this file read them")
+    serde_json::from_str(text).expect("the embedded documents are JSON; the tests of this file read them")
 }
 
 fn operations(document: &Value) -> Vec<(String, String, String)> {
@@ -74,9 +70,7 @@ fn restrict(document: &mut Value, served: &[(&str, &str)]) {
     let paths = object_mut_of(&mut document["paths"]);
     for (path, item) in paths.iter_mut() {
         object_mut_of(item).retain(|method, _| {
-            served
-                .iter()
-                .any(|served| served.0.eq_ignore_ascii_case(method) && served.1 == path)
+            served.iter().any(|served| served.0.eq_ignore_ascii_case(method) && served.1 == path)
         });
     }
     paths.retain(|_, item| members(item).next().is_some());
@@ -88,11 +82,7 @@ fn retain_tags(document: &mut Value) {
     let mut used = BTreeSet::new();
     for (_, item) in members(&document["paths"]) {
         for (_, operation) in members(item) {
-            used.extend(
-                elements(operation.get("tags"))
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned),
-            );
+            used.extend(elements(operation.get("tags")).filter_map(Value::as_str).map(str::to_owned));
         }
     }
     if let Some(Value::Array(tags)) = document.get_mut("tags") {
@@ -105,10 +95,7 @@ fn retain_components(document: &mut Value) {
     let used = reachable(&components, document);
     document["components"] = components;
     let components = object_mut_of(&mut document["components"]);
-    for (kind, entries) in components
-        .iter_mut()
-        .filter(|(kind, _)| *kind != "securitySchemes")
-    {
+    for (kind, entries) in components.iter_mut().filter(|(kind, _)| *kind != "securitySchemes") {
         object_mut_of(entries).retain(|name, _| used.contains(&format!("{kind}/{name}")));
     }
     components.retain(|_, entries| members(entries).next().is_some());
@@ -141,13 +128,9 @@ fn remove_keys(value: &mut Value, keys: &[&str]) {
     match value {
         Value::Object(object) => {
             object.retain(|key, _| !keys.contains(&key.as_str()));
-            object
-                .values_mut()
-                .for_each(|member| remove_keys(member, keys));
+            object.values_mut().for_each(|member| remove_keys(member, keys));
         }
-        Value::Array(array) => array
-            .iter_mut()
-            .for_each(|element| remove_keys(element, keys)),
+        Value::Array(array) => array.iter_mut().for_each(|element| remove_keys(element, keys)),
         _ => {}
     }
 }
@@ -173,9 +156,7 @@ fn object_mut(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> 
 }
 
 fn object_mut_of(value: &mut Value) -> &mut Map<String, Value> {
-    value
-        .as_object_mut()
-        .expect("an object of the embedded documents; the tests of this file build all of it")
+    value.as_object_mut().expect("an object of the embedded documents; the tests of this file build all of it")
 }
 
 #[cfg(test)]
@@ -192,45 +173,27 @@ mod tests {
     }
 
     fn serve(operations: &[(String, String, String)]) -> Value {
-        let served: Vec<_> = operations
-            .iter()
-            .map(|(method, path, _)| (method.as_str(), path.as_str()))
-            .collect();
+        let served: Vec<_> = operations.iter().map(|(method, path, _)| (method.as_str(), path.as_str())).collect();
         document(&served)
     }
 
     fn first_release() -> Vec<(String, String, String)> {
         let mut found = operations(&described());
         found.retain(|(_, path, _)| {
-            let nouns = [
-                "customers",
-                "tags",
-                "integrations",
-                "test-clock",
-                "openapi.json",
-                "docs",
-            ];
-            nouns
-                .iter()
-                .any(|noun| path.split('/').nth(1) == Some(noun))
+            let nouns = ["customers", "tags", "integrations", "test-clock", "openapi.json", "docs"];
+            nouns.iter().any(|noun| path.split('/').nth(1) == Some(noun))
         });
         found
     }
 
     fn each_operation(document: &Value) -> Vec<(&str, &Value)> {
         let items = members(&document["paths"]);
-        items
-            .flat_map(|(path, item)| {
-                members(item).map(move |(_, operation)| (path.as_str(), operation))
-            })
-            .collect()
+        items.flat_map(|(path, item)| members(item).map(move |(_, operation)| (path.as_str(), operation))).collect()
     }
 
     fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
         match value.get("$ref").and_then(Value::as_str) {
-            Some(reference) => document
-                .pointer(reference.trim_start_matches('#'))
-                .expect(reference),
+            Some(reference) => document.pointer(reference.trim_start_matches('#')).expect(reference),
             None => value,
         }
     }
@@ -255,10 +218,7 @@ mod tests {
     fn what_the_extensions_describe_exists_or_is_tagged_as_extension() {
         let contract: BTreeSet<_> = contract_operations().into_iter().collect();
         let document = described();
-        for (operation, (_, described)) in operations(&document)
-            .into_iter()
-            .zip(each_operation(&document))
-        {
+        for (operation, (_, described)) in operations(&document).into_iter().zip(each_operation(&document)) {
             let extension = elements(described.get("tags")).any(|tag| tag == "extension");
             assert_ne!(contract.contains(&operation), extension, "{operation:?}");
         }
@@ -267,26 +227,14 @@ mod tests {
     #[test]
     fn only_what_is_served_remains() {
         let document = document(&[("GET", "/tags"), ("post", "/tags"), ("GET", "/nowhere")]);
-        let names = |value: &Value| {
-            members(value)
-                .map(|(name, _)| name.clone())
-                .collect::<Vec<_>>()
-        };
+        let names = |value: &Value| members(value).map(|(name, _)| name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&document["paths"]), ["/tags"]);
         assert_eq!(names(&document["paths"]["/tags"]), ["get", "post"]);
         assert_eq!(document.get("webhooks"), None);
         let schemas = names(&document["components"]["schemas"]);
-        assert!(
-            schemas.contains(&"TaggableEntityType".to_owned()),
-            "{schemas:?}"
-        );
-        assert!(
-            !schemas.contains(&"CustomerResponse".to_owned()),
-            "{schemas:?}"
-        );
-        let tags: Vec<_> = elements(document.get("tags"))
-            .map(|tag| tag["name"].clone())
-            .collect();
+        assert!(schemas.contains(&"TaggableEntityType".to_owned()), "{schemas:?}");
+        assert!(!schemas.contains(&"CustomerResponse".to_owned()), "{schemas:?}");
+        let tags: Vec<_> = elements(document.get("tags")).map(|tag| tag["name"].clone()).collect();
         assert_eq!(tags, ["tags", "extension"]);
     }
 
@@ -297,9 +245,7 @@ mod tests {
                 let _ = resolve(&document, value);
             });
             let used = reachable(&document["components"], &document);
-            for (kind, entries) in
-                members(&document["components"]).filter(|(kind, _)| *kind != "securitySchemes")
-            {
+            for (kind, entries) in members(&document["components"]).filter(|(kind, _)| *kind != "securitySchemes") {
                 for (name, _) in members(entries) {
                     assert!(used.contains(&format!("{kind}/{name}")), "{kind}/{name}");
                 }
@@ -318,27 +264,16 @@ mod tests {
     #[test]
     fn the_document_has_the_structure_of_openapi_3_1() {
         let document = whole();
-        assert!(
-            document["openapi"]
-                .as_str()
-                .is_some_and(|version| version.starts_with("3.1."))
-        );
+        assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));
         assert_eq!(document["info"]["title"], "Cuenta");
         assert!(document["info"]["version"].is_string());
         assert_eq!(document["servers"], json!([{"url": "/"}]));
         assert_eq!(document.get("everywhere"), None);
-        walk(&document, &mut |value| {
-            assert!(!value.is_null(), "a null in the served document")
-        });
-        let tags: Vec<_> = elements(document.get("tags"))
-            .map(|tag| tag["name"].clone())
-            .collect();
+        walk(&document, &mut |value| assert!(!value.is_null(), "a null in the served document"));
+        let tags: Vec<_> = elements(document.get("tags")).map(|tag| tag["name"].clone()).collect();
         for (path, operation) in each_operation(&document) {
             let id = &operation["operationId"];
-            assert!(
-                elements(operation.get("tags")).all(|tag| tags.contains(tag)),
-                "{id}"
-            );
+            assert!(elements(operation.get("tags")).all(|tag| tags.contains(tag)), "{id}");
             check_parameters(&document, path, operation);
             check_responses(&document, operation);
         }
@@ -350,53 +285,27 @@ mod tests {
         for parameter in elements(operation.get("parameters")) {
             let parameter = resolve(document, parameter);
             assert!(parameter["schema"].is_object(), "{id}: {parameter}");
-            assert!(
-                matches!(parameter["in"].as_str(), Some("query" | "header" | "path")),
-                "{id}: {parameter}"
-            );
-            assert!(
-                parameter["in"] != "path" || parameter["required"] == true,
-                "{id}: {parameter}"
-            );
+            assert!(matches!(parameter["in"].as_str(), Some("query" | "header" | "path")), "{id}: {parameter}");
+            assert!(parameter["in"] != "path" || parameter["required"] == true, "{id}: {parameter}");
             assert!(seen.insert(identity(parameter)), "{id}: twice {parameter}");
         }
-        let declared: BTreeSet<_> = seen
-            .iter()
-            .filter(|(place, _)| *place == "path")
-            .map(|(_, name)| *name)
-            .collect();
-        let template: BTreeSet<_> = path
-            .split('/')
-            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-            .collect();
+        let declared: BTreeSet<_> =
+            seen.iter().filter(|(place, _)| *place == "path").map(|(_, name)| *name).collect();
+        let template: BTreeSet<_> =
+            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
         assert_eq!(declared, template, "{id}");
     }
 
     fn check_responses(document: &Value, operation: &Value) {
         let id = &operation["operationId"];
-        assert!(
-            members(&operation["responses"]).any(|(status, _)| status.starts_with('2')),
-            "{id}"
-        );
-        assert!(
-            !needs_key(operation) || operation["responses"].get("default").is_some(),
-            "{id}"
-        );
+        assert!(members(&operation["responses"]).any(|(status, _)| status.starts_with('2')), "{id}");
+        assert!(!needs_key(operation) || operation["responses"].get("default").is_some(), "{id}");
         for (status, response) in members(&operation["responses"]) {
             let response = resolve(document, response);
             assert!(response["description"].is_string(), "{id} {status}");
-            assert!(
-                !needs_key(operation) || response["headers"].get("X-Request-Id").is_some(),
-                "{id} {status}"
-            );
+            assert!(!needs_key(operation) || response["headers"].get("X-Request-Id").is_some(), "{id} {status}");
             let error = status == "default" || status.starts_with(['4', '5']) && status != "502";
-            assert!(
-                !error
-                    || response["content"]
-                        .get("application/problem+json")
-                        .is_some(),
-                "{id} {status}"
-            );
+            assert!(!error || response["content"].get("application/problem+json").is_some(), "{id} {status}");
         }
     }
 
@@ -405,22 +314,11 @@ mod tests {
         let document = whole();
         walk(&document["components"]["schemas"], &mut |schema| {
             for name in elements(schema.get("required")).filter_map(Value::as_str) {
-                assert!(
-                    schema["properties"].get(name).is_some(),
-                    "{name} in {schema}"
-                );
+                assert!(schema["properties"].get(name).is_some(), "{name} in {schema}");
             }
         });
-        for name in [
-            "CreateCustomerRequest",
-            "ContactRequest",
-            "UnitPricingModel",
-            "CreateTagRequest",
-        ] {
-            assert_eq!(
-                document["components"]["schemas"][name]["additionalProperties"], false,
-                "{name}"
-            );
+        for name in ["CreateCustomerRequest", "ContactRequest", "UnitPricingModel", "CreateTagRequest"] {
+            assert_eq!(document["components"]["schemas"][name]["additionalProperties"], false, "{name}");
         }
         let customer = &document["components"]["schemas"]["CustomerResponse"];
         assert_eq!(customer.get("additionalProperties"), None);
@@ -431,10 +329,7 @@ mod tests {
         let document = serve(&first_release());
         for (_, operation) in each_operation(&document) {
             let id = &operation["operationId"];
-            assert!(
-                operation["summary"].is_string() && operation["description"].is_string(),
-                "{id}"
-            );
+            assert!(operation["summary"].is_string() && operation["description"].is_string(), "{id}");
             for parameter in elements(operation.get("parameters")) {
                 let parameter = resolve(&document, parameter);
                 assert!(parameter["description"].is_string(), "{id}: {parameter}");
@@ -445,19 +340,9 @@ mod tests {
 
     fn check_examples(document: &Value, operation: &Value) {
         let id = &operation["operationId"];
-        let answer = operation["responses"]
-            .get("200")
-            .map(|answer| &answer["content"]);
-        for content in [
-            operation.get("requestBody").map(|body| &body["content"]),
-            answer,
-        ]
-        .into_iter()
-        .flatten()
-        {
-            let Some(media) = content
-                .get("application/json")
-                .filter(|media| media["schema"].get("$ref").is_some())
+        let answer = operation["responses"].get("200").map(|answer| &answer["content"]);
+        for content in [operation.get("requestBody").map(|body| &body["content"]), answer].into_iter().flatten() {
+            let Some(media) = content.get("application/json").filter(|media| media["schema"].get("$ref").is_some())
             else {
                 continue;
             };
@@ -467,10 +352,7 @@ mod tests {
                 assert!(example.get(name).is_some(), "{id}: no {name}");
             }
             for (name, _) in members(example) {
-                assert!(
-                    schema["properties"].get(name).is_some(),
-                    "{id}: unknown {name}"
-                );
+                assert!(schema["properties"].get(name).is_some(), "{id}: unknown {name}");
             }
         }
     }

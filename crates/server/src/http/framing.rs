@@ -159,11 +159,7 @@ where
         }
         joined.extend_from_slice(&data);
     }
-    Ok(if joined.is_empty() {
-        first
-    } else {
-        joined.freeze()
-    })
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
 /// RFC 9112 section 6: one way to find the end of the message, or none at all.
@@ -176,14 +172,8 @@ fn framing(parts: &Parts) -> Result<(), Refusal> {
                 "An earlier request on this connection had no certain end.",
             ));
         }
-        Some(Wire::Head {
-            content_lengths,
-            transfer_encodings,
-        }) => (*content_lengths, *transfer_encodings),
-        None => (
-            seen(header::CONTENT_LENGTH),
-            seen(header::TRANSFER_ENCODING),
-        ),
+        Some(Wire::Head { content_lengths, transfer_encodings }) => (*content_lengths, *transfer_encodings),
+        None => (seen(header::CONTENT_LENGTH), seen(header::TRANSFER_ENCODING)),
     };
     if lengths > 0 && encodings > 0 {
         return Err(refuse_and_close(
@@ -192,16 +182,9 @@ fn framing(parts: &Parts) -> Result<(), Refusal> {
         ));
     }
     if lengths > 1 {
-        return Err(refuse_and_close(
-            "header_repeated",
-            "Content-Length must be sent once.",
-        ));
+        return Err(refuse_and_close("header_repeated", "Content-Length must be sent once."));
     }
-    if encodings > 0 {
-        transfer_encoding(&parts.headers)
-    } else {
-        Ok(())
-    }
+    if encodings > 0 { transfer_encoding(&parts.headers) } else { Ok(()) }
 }
 
 /// `chunked` alone is served. Another coding before it is one this server does not know; anything else is malformed.
@@ -216,10 +199,7 @@ fn transfer_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some((last, earlier)) = codings.split_last() else {
         return Ok(());
     };
-    let well_formed = is_chunked(last)
-        && earlier
-            .iter()
-            .all(|coding| is_token(coding) && !is_chunked(coding));
+    let well_formed = is_chunked(last) && earlier.iter().all(|coding| is_token(coding) && !is_chunked(coding));
     match (well_formed, earlier.is_empty()) {
         (true, true) => Ok(()),
         (true, false) => Err(Refusal {
@@ -228,10 +208,9 @@ fn transfer_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
             message: "The only transfer encoding is chunked.".to_owned(),
             close: true,
         }),
-        (false, _) => Err(refuse_and_close(
-            "transfer_encoding_malformed",
-            "Transfer-Encoding must be chunked, exactly once.",
-        )),
+        (false, _) => {
+            Err(refuse_and_close("transfer_encoding_malformed", "Transfer-Encoding must be chunked, exactly once."))
+        }
     }
 }
 
@@ -244,26 +223,17 @@ fn sizes(parts: &Parts, limits: &HeadLimits) -> Result<(), Refusal> {
         return Err(Refusal {
             status: StatusCode::URI_TOO_LONG,
             code: "uri_too_long",
-            message: format!(
-                "The request target is longer than {} bytes.",
-                limits.max_uri_bytes
-            ),
+            message: format!("The request target is longer than {} bytes.", limits.max_uri_bytes),
             close: false,
         });
     }
-    let total: usize = parts
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
-        .sum();
+    let total: usize =
+        parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
     if total > limits.max_header_bytes {
         return Err(Refusal {
             status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             code: "headers_too_large",
-            message: format!(
-                "The header fields are larger than {} bytes together.",
-                limits.max_header_bytes
-            ),
+            message: format!("The header fields are larger than {} bytes together.", limits.max_header_bytes),
             close: false,
         });
     }
@@ -283,25 +253,16 @@ fn target(parts: &Parts) -> Result<(), Refusal> {
     }
     let uri = &parts.uri;
     if uri.path() == "*" && parts.method != Method::OPTIONS {
-        return Err(refuse(
-            "target_malformed",
-            "The target * goes with OPTIONS only.",
-        ));
+        return Err(refuse("target_malformed", "The target * goes with OPTIONS only."));
     }
     let Some(authority) = uri.authority() else {
         return Ok(());
     };
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(refuse(
-            "target_malformed",
-            "The request target must be a path or an http URI.",
-        ));
+        return Err(refuse("target_malformed", "The request target must be a path or an http URI."));
     }
     if authority.as_str().contains('@') {
-        return Err(refuse(
-            "target_malformed",
-            "The request target must not carry user information.",
-        ));
+        return Err(refuse("target_malformed", "The request target must not carry user information."));
     }
     Ok(())
 }
@@ -314,35 +275,20 @@ fn host(parts: &Parts) -> Result<(), Refusal> {
         if parts.version < Version::HTTP_11 {
             return Ok(());
         }
-        return Err(refuse_and_close(
-            "host_missing",
-            "The Host header is missing.",
-        ));
+        return Err(refuse_and_close("host_missing", "The Host header is missing."));
     };
     if hosts.next().is_some() {
-        return Err(refuse_and_close(
-            "host_repeated",
-            "The Host header must be sent once.",
-        ));
+        return Err(refuse_and_close("host_repeated", "The Host header must be sent once."));
     }
     if !is_host(host.as_bytes()) {
-        return Err(refuse_and_close(
-            "host_malformed",
-            "The Host header is not a host with an optional port.",
-        ));
+        return Err(refuse_and_close("host_malformed", "The Host header is not a host with an optional port."));
     }
     Ok(())
 }
 
 fn single(headers: &HeaderMap) -> Result<(), Refusal> {
-    match SINGLE
-        .iter()
-        .find(|name| headers.get_all(*name).iter().nth(1).is_some())
-    {
-        Some(name) => Err(refuse(
-            "header_repeated",
-            &format!("The header {name} must be sent once."),
-        )),
+    match SINGLE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        Some(name) => Err(refuse("header_repeated", &format!("The header {name} must be sent once."))),
         None => Ok(()),
     }
 }
@@ -350,15 +296,12 @@ fn single(headers: &HeaderMap) -> Result<(), Refusal> {
 /// Values are visible ASCII and spaces; tabs and other bytes are read differently by different programs.
 fn values(headers: &HeaderMap) -> Result<(), Refusal> {
     let plain = |value: &[u8]| value.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    let strange = headers
-        .iter()
-        .find(|(name, value)| !plain(value.as_bytes()) && !FOREIGN.contains(name));
+    let strange = headers.iter().find(|(name, value)| !plain(value.as_bytes()) && !FOREIGN.contains(name));
     match strange {
         // The name is a token by RFC 9110, so repeating it is safe; the value is not repeated.
-        Some((name, _)) => Err(refuse(
-            "header_malformed",
-            &format!("The header {name} holds a byte that is not visible ASCII."),
-        )),
+        Some((name, _)) => {
+            Err(refuse("header_malformed", &format!("The header {name} holds a byte that is not visible ASCII.")))
+        }
         None => Ok(()),
     }
 }
@@ -368,41 +311,24 @@ fn is_host(host: &[u8]) -> bool {
         Some(colon) if !host.ends_with(b"]") => (&host[..colon], &host[colon + 1..]),
         _ => (host, &b""[..]),
     };
-    let literal = name
-        .strip_prefix(b"[")
-        .and_then(|rest| rest.strip_suffix(b"]"));
+    let literal = name.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
     let named = match literal {
-        Some(address) => address
-            .iter()
-            .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')),
-        None => name
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(byte)),
+        Some(address) => address.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')),
+        None => name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(byte)),
     };
     !name.is_empty() && named && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
 }
 
 fn is_token(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 fn refuse(code: &'static str, message: &str) -> Refusal {
-    Refusal {
-        status: StatusCode::BAD_REQUEST,
-        code,
-        message: message.to_owned(),
-        close: false,
-    }
+    Refusal { status: StatusCode::BAD_REQUEST, code, message: message.to_owned(), close: false }
 }
 
 fn refuse_and_close(code: &'static str, message: &str) -> Refusal {
-    Refusal {
-        close: true,
-        ..refuse(code, message)
-    }
+    Refusal { close: true, ..refuse(code, message) }
 }
 
 #[cfg(test)]

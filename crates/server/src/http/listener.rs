@@ -157,18 +157,14 @@ pub async fn bind(address: &str, flag: &str) -> Result<TcpListener, BindError> {
 pub fn connection_limit(configured: usize) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     match open_files(&limits) {
-        Some(files) => configured
-            .min(files.saturating_sub(RESERVED_DESCRIPTORS).max(files / 2))
-            .max(1),
+        Some(files) => configured.min(files.saturating_sub(RESERVED_DESCRIPTORS).max(files / 2)).max(1),
         None => configured.max(1),
     }
 }
 
 /// The soft limit of open files.
 fn open_files(limits: &str) -> Option<usize> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -183,10 +179,7 @@ pub async fn serve<S, B>(
     shutdown: impl Future<Output = ()>,
 ) -> Drained
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -194,13 +187,7 @@ where
     let slots = Arc::new(Semaphore::new(settings.max_connections.max(1)));
     let crowd = Arc::new(Notify::new());
     let (drain, draining) = watch::channel(false);
-    let house = House {
-        service,
-        http: protocol(&settings),
-        settings: Arc::new(settings),
-        crowd,
-        draining,
-    };
+    let house = House { service, http: protocol(&settings), settings: Arc::new(settings), crowd, draining };
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -221,10 +208,7 @@ where
     while let Ok(Some(_)) = timeout_at(deadline, connections.join_next()).await {}
     let aborted = connections.len();
     connections.shutdown().await;
-    Drained {
-        finished: total - aborted,
-        aborted,
-    }
+    Drained { finished: total - aborted, aborted }
 }
 
 /// The protocol as hyper is to speak it. HTTP/2 is off by construction.
@@ -259,9 +243,7 @@ async fn accept(
         // The peer was gone before we looked: that says nothing about the listener.
         if matches!(
             error.kind(),
-            io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::Interrupted
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
         ) {
             continue;
         }
@@ -291,10 +273,7 @@ enum End {
 
 impl<S, B> House<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -305,11 +284,7 @@ where
         }
         let life = Life::new(self.settings.max_head_bytes());
         let gate = Gate::new(stream, life.clone(), Arc::clone(&self.settings));
-        let exchange = Exchange {
-            service: self.service.clone(),
-            life: life.clone(),
-            peer,
-        };
+        let exchange = Exchange { service: self.service.clone(), life: life.clone(), peer };
         let mut connection = self.http.serve_connection(TokioIo::new(gate), exchange);
         if matches!(self.watch(&mut connection, &life).await, End::LateHead) {
             let mut stream = connection.into_parts().io.into_inner().into_stream();
@@ -326,11 +301,7 @@ where
     }
 
     /// Drives the connection until it ends or misses a deadline.
-    async fn watch(
-        &mut self,
-        connection: &mut http1::Connection<TokioIo<Gate>, Exchange<S>>,
-        life: &Life,
-    ) -> End {
+    async fn watch(&mut self, connection: &mut http1::Connection<TokioIo<Gate>, Exchange<S>>, life: &Life) -> End {
         let settings = Arc::clone(&self.settings);
         let mut draining = pin!(self.draining.wait_for(|draining| *draining));
         let mut place_wanted = pin!(None);
@@ -388,9 +359,7 @@ impl Waiting {
     /// When to look again: at the end of patience, or earlier when a fresh connection's grace ends.
     fn deadline(self, settings: &Settings, gives_way: bool) -> Option<Instant> {
         match self {
-            Waiting::Fresh(since) if !gives_way => {
-                Some(since + FRESH_GRACE.min(settings.header_timeout))
-            }
+            Waiting::Fresh(since) if !gives_way => Some(since + FRESH_GRACE.min(settings.header_timeout)),
             Waiting::Fresh(since) | Waiting::Head(since) => Some(since + settings.header_timeout),
             Waiting::Idle(since) => Some(since + settings.idle_timeout),
             Waiting::Body(since) | Waiting::Write(since) => Some(since + settings.body_timeout),
@@ -403,9 +372,7 @@ impl Waiting {
     fn gives_way(self, now: Instant, settings: &Settings) -> bool {
         match self {
             Waiting::Idle(_) => true,
-            Waiting::Fresh(since) => {
-                now.duration_since(since) >= FRESH_GRACE.min(settings.header_timeout)
-            }
+            Waiting::Fresh(since) => now.duration_since(since) >= FRESH_GRACE.min(settings.header_timeout),
             _ => false,
         }
     }
@@ -420,10 +387,7 @@ struct Exchange<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Exchange<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
 {
@@ -439,10 +403,7 @@ where
         Box::pin(async move {
             poll_fn(|context| service.poll_ready(context)).await?;
             let response = service.call(request).await?;
-            Ok(response.map(|body| Counted {
-                body: Box::pin(body),
-                _flight: flight,
-            }))
+            Ok(response.map(|body| Counted { body: Box::pin(body), _flight: flight }))
         })
     }
 }

