@@ -8,6 +8,9 @@
 //! 3. *Immediate*, for the closures that failed: a savepoint each, every statement answered before the next.
 //!
 //! A closure that fails is therefore always told so at the statement that failed, in an immediate run.
+//!
+//! A reader lets the closures that wait run up to their first question, asks all these questions in one go, and runs the
+//! closures again with the answers: most reads ask one.
 
 use crate::job::{Job, Outcome};
 use crate::statement::{Dialect, many_rows, rewrite};
@@ -16,7 +19,7 @@ use crate::value::{Parameter, Row, Value};
 use crate::{Error, GROUP, group_tallies, random_lane, take_group};
 use crossbeam_channel::Receiver;
 use futures_util::future::LocalBoxFuture;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -28,7 +31,7 @@ const TRIES: u32 = 4;
 /// How long waiting closures wait for a server that cannot be reached.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// How many reads share one snapshot.
-const READ_GROUP: usize = 16;
+const READ_GROUP: usize = 32;
 /// A frozen server must not hold its locks for ever, nor a lost one its backend.
 const SESSION_SETTINGS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
     SET idle_in_transaction_session_timeout = '15s'; SET client_min_messages = 'warning'; \
@@ -119,6 +122,25 @@ enum Mode {
     Merged,
     Pipelined,
     Immediate,
+    /// Nothing is asked: the first question of a reading closure is noted and ends its run.
+    Noting,
+}
+
+/// A statement with its values.
+struct Question {
+    prepared: Arc<Prepared>,
+    values: Vec<Value>,
+}
+
+impl Question {
+    fn ask<'q>(&'q self, client: &'q Client) -> Started<'q, Result<Vec<tokio_postgres::Row>, tokio_postgres::Error>> {
+        let values: Vec<&(dyn ToSql + Sync)> = self.values.iter().map(|value| value as _).collect();
+        Started::Waiting(Box::pin(async move { client.query(&self.prepared.statement, &values).await }))
+    }
+
+    fn rows(&self, rows: &[tokio_postgres::Row]) -> Result<Vec<Row>, Error> {
+        rows.iter().map(|row| read_row(row, &self.prepared.columns)).collect()
+    }
 }
 
 pub(crate) struct PostgresSession {
@@ -132,6 +154,10 @@ pub(crate) struct PostgresSession {
     depth: usize,
     /// The first error of a statement that was sent after its closure had gone on, and the closure where it is known.
     broken: Option<(Error, Option<usize>)>,
+    /// The first question of the closure that runs, where questions are noted.
+    noted: Option<Question>,
+    /// The answer to the first question of the closure that runs, where it was asked ahead.
+    foreseen: Option<(Question, Vec<Row>)>,
     lane: LanePosition,
     stripe_shift: i64,
 }
@@ -175,6 +201,8 @@ impl PostgresSession {
             mode: Mode::Immediate,
             depth: 0,
             broken: None,
+            noted: None,
+            foreseen: None,
             lane: random_lane(),
             stripe_shift: 0,
         })
@@ -191,7 +219,7 @@ impl PostgresSession {
         }
         let rewritten = rewrite(sql, Dialect::Postgres);
         // A statement that is prepared for the first time must find the transaction as its closure sees it.
-        self.flush(None)?;
+        self.flush(&[])?;
         let prepare = |text: &str| self.runtime.block_on(self.client.prepare(text)).map_err(|error| failure(&error));
         let statement = prepare(&rewritten.sql)?;
         let types: Vec<&str> = statement.params().iter().map(Type::name).collect();
@@ -211,16 +239,16 @@ impl PostgresSession {
 
     fn defer(&mut self, pending: Pending) -> Result<(), Error> {
         self.pending.push(pending);
-        if self.mode == Mode::Immediate { self.flush(None).map(|_| ()) } else { Ok(()) }
+        if self.mode == Mode::Immediate { self.flush(&[]).map(|_| ()) } else { Ok(()) }
     }
 
-    /// Sends all that waits, and a query behind it, in one go; gives the rows of the query.
-    fn flush(&mut self, query: Option<(Arc<Prepared>, Vec<Value>)>) -> Result<Vec<Row>, Error> {
+    /// Sends all that waits, and questions behind it, in one go; gives the rows of each question.
+    fn flush(&mut self, questions: &[&Question]) -> Result<Vec<Vec<Row>>, Error> {
         if let Some((error, _)) = &self.broken {
             return Err(if self.mode == Mode::Immediate { error.clone() } else { Error::Repeat });
         }
         let pending = std::mem::take(&mut self.pending);
-        if pending.is_empty() && query.is_none() {
+        if pending.is_empty() && questions.is_empty() {
             return Ok(Vec::new());
         }
         self.sent += 1;
@@ -229,16 +257,11 @@ impl PostgresSession {
         let client = &self.client;
         let (failed, rows) = self.runtime.block_on(async move {
             let mut answers: Vec<_> = parcels.iter().map(|parcel| parcel.send(client)).collect();
-            let mut last = query.as_ref().map(|(prepared, values)| {
-                let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-                let future: LocalBoxFuture<_> =
-                    Box::pin(async move { client.query(&prepared.statement, &values).await });
-                Started::Waiting(future)
-            });
+            let mut asked: Vec<_> = questions.iter().map(|question| question.ask(client)).collect();
             // The first poll of each puts its request on the wire, in this order; the answers come in the same order.
             std::future::poll_fn(|context| {
                 answers.iter_mut().for_each(|answer| answer.poll_once(context));
-                last.iter_mut().for_each(|answer| answer.poll_once(context));
+                asked.iter_mut().for_each(|answer| answer.poll_once(context));
                 std::task::Poll::Ready(())
             })
             .await;
@@ -248,12 +271,17 @@ impl PostgresSession {
                     failed = Some((error, parcel.job));
                 }
             }
-            let rows = match last {
-                Some(answer) => answer.finish().await.map_err(|error| failure(&error)),
-                None => Ok(Vec::new()),
-            };
-            let columns = query.as_ref().map(|(prepared, _)| Arc::clone(&prepared.columns));
-            (failed, rows.and_then(|rows| rows.iter().map(|row| read_row(row, columns.as_ref())).collect()))
+            let mut rows: Result<Vec<Vec<Row>>, Error> = Ok(Vec::with_capacity(asked.len()));
+            for (answer, question) in asked.into_iter().zip(questions) {
+                let found = answer.finish().await.map_err(|error| failure(&error));
+                let found = found.and_then(|found| question.rows(&found));
+                match (&mut rows, found) {
+                    (Ok(rows), Ok(found)) => rows.push(found),
+                    (Ok(_), Err(error)) => rows = Err(error),
+                    (Err(_), _) => {}
+                }
+            }
+            (failed, rows)
         });
         if let Some((error, job)) = failed {
             self.broken = Some((error.clone(), job));
@@ -282,9 +310,9 @@ fn plain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn read_row(row: &tokio_postgres::Row, columns: Option<&Arc<[String]>>) -> Result<Row, Error> {
+fn read_row(row: &tokio_postgres::Row, columns: &Arc<[String]>) -> Result<Row, Error> {
     let values = (0..row.len()).map(|at| row.try_get::<_, Value>(at).map_err(|error| Error::Internal(plain(&error))));
-    Ok(Row::new(columns.map_or_else(|| Arc::from([]), Arc::clone), values.collect::<Result<_, _>>()?))
+    Ok(Row::new(Arc::clone(columns), values.collect::<Result<_, _>>()?))
 }
 
 /// One message to the server, and the closure it belongs to where that is one alone.
@@ -426,7 +454,18 @@ impl Session for PostgresSession {
     fn query(&mut self, sql: &str, parameters: &[Parameter]) -> Result<Vec<Row>, Error> {
         let prepared = self.prepared(sql)?;
         let values = Self::values(&prepared, parameters)?;
-        self.flush(Some((prepared, values)))
+        let question = Question { prepared, values };
+        if self.mode == Mode::Noting {
+            self.noted = Some(question);
+            return Err(Error::Repeat);
+        }
+        if let Some((foreseen, rows)) = self.foreseen.take()
+            && Arc::ptr_eq(&foreseen.prepared, &question.prepared)
+            && foreseen.values == question.values
+        {
+            return Ok(rows);
+        }
+        Ok(self.flush(&[&question])?.pop().unwrap_or_default())
     }
 
     fn claim(&mut self, name: i64) -> Result<(), Error> {
@@ -571,7 +610,7 @@ fn try_group(session: &mut PostgresSession, entries: &mut [Entry], mode: Mode) -
             return ended(session, error, usize::MAX);
         }
     }
-    if let Err(error) = session.flush(None) {
+    if let Err(error) = session.flush(&[]) {
         return ended(session, error, usize::MAX);
     }
     match session.batch("COMMIT") {
@@ -615,7 +654,7 @@ fn run_deferred(session: &mut PostgresSession, entry: &mut Entry, tallies: &mut 
 }
 
 fn run_immediate(session: &mut PostgresSession, entry: &mut Entry, tallies: &mut Vec<Tally>) -> Result<(), Error> {
-    session.flush(None)?;
+    session.flush(&[])?;
     let mark = session.mark()?;
     match entry.job.run(&mut Transaction::new(session)) {
         Outcome::Done(counted) => {
@@ -635,7 +674,7 @@ fn run_immediate(session: &mut PostgresSession, entry: &mut Entry, tallies: &mut
 pub(crate) fn read_loop(url: &str, jobs: &Receiver<Box<dyn Job>>) {
     let mut slot: Option<PostgresSession> = None;
     while let Some(group) = take_group(jobs, READ_GROUP) {
-        let mut waiting: std::collections::VecDeque<_> = group.into();
+        let mut waiting: VecDeque<_> = group.into();
         let mut losses = 0;
         while !waiting.is_empty() {
             let session = slot.take().map_or_else(|| PostgresSession::connect(url, CONNECT_PATIENCE), Ok);
@@ -659,13 +698,12 @@ pub(crate) fn read_loop(url: &str, jobs: &Receiver<Box<dyn Job>>) {
 
 /// Runs reads in one snapshot, each answered as soon as it is done. An error means a lost connection: the reads that
 /// are left may run again on another one.
-fn read_group(
-    session: &mut PostgresSession,
-    waiting: &mut std::collections::VecDeque<Box<dyn Job>>,
-) -> Result<(), Error> {
-    session.mode = Mode::Immediate;
+fn read_group(session: &mut PostgresSession, waiting: &mut VecDeque<Box<dyn Job>>) -> Result<(), Error> {
     session.pending.push(Pending::Control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
+    let mut foreseen = if waiting.len() > 1 { foresee(session, waiting)? } else { VecDeque::new() };
+    session.mode = Mode::Immediate;
     while let Some(mut job) = waiting.pop_front() {
+        session.foreseen = foreseen.pop_front().flatten();
         let outcome = job.run(&mut Transaction::new(session));
         match outcome {
             Outcome::Failed(error @ Error::Unavailable(_)) => {
@@ -682,5 +720,38 @@ fn read_group(
             break;
         }
     }
+    session.foreseen = None;
     if session.rollback() { Ok(()) } else { Err(Error::Unavailable("the connection was lost".to_owned())) }
+}
+
+/// What is known ahead of each waiting closure: its first question with the answer.
+type Foreseen = VecDeque<Option<(Question, Vec<Row>)>>;
+
+/// Notes the first question of each closure and asks them all in one go. When that fails for any reason but the
+/// connection, nothing is foreseen, and each closure will find its own fault.
+fn foresee(session: &mut PostgresSession, waiting: &mut VecDeque<Box<dyn Job>>) -> Result<Foreseen, Error> {
+    session.mode = Mode::Noting;
+    let mut noted = Vec::with_capacity(waiting.len());
+    for job in waiting.iter_mut() {
+        // What the run returns is of no account: it ends at its first question and runs again.
+        drop(job.run(&mut Transaction::new(session)));
+        noted.push(session.noted.take());
+    }
+    session.mode = Mode::Immediate;
+    let questions: Vec<&Question> = noted.iter().flatten().collect();
+    match session.flush(&questions) {
+        Ok(rows) => {
+            let mut rows = rows.into_iter();
+            Ok(noted
+                .into_iter()
+                .map(|question| question.and_then(|question| Some((question, rows.next()?))))
+                .collect())
+        }
+        Err(error @ Error::Unavailable(_)) => Err(error),
+        Err(_) if session.rollback() => {
+            session.pending.push(Pending::Control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
+            Ok(VecDeque::new())
+        }
+        Err(error) => Err(Error::Unavailable(error.to_string())),
+    }
 }
