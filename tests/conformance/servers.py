@@ -152,16 +152,16 @@ class Server:
     database: Database
     directory: Path
     env: dict = field(default_factory=dict)
-    options: tuple = ()
+    options: tuple | None = None
     process: subprocess.Popen | None = None
     lines: list = field(default_factory=list)
 
     def start(self):
         """Returns when the server has said where it listens."""
         self._log = self.directory / f"server-{uuid.uuid4().hex[:8]}.log"
-        options = self.options or (
-            "--database", self.database.url, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-        )  # fmt: skip
+        options = self.options
+        if options is None:
+            options = ("--database", self.database.url, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
                 [binary(), "serve", *options],

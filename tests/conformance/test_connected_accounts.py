@@ -95,7 +95,7 @@ def test_d021_a_link_may_not_take_an_alias_of_another_customer(api, customer, in
         ({"integration_id": "intg_0000000000000000000000", "external_id": None}, "external_id"),
         ({"integration_id": "intg_0000000000000000000000", "external_id": 5}, "external_id"),
         ({"integration_id": "intg_0000000000000000000000", "external_id": ""}, "external_id"),
-        ({"integration_id": "intg_0000000000000000000000", "external_id": "a\0b"}, "external_id"),
+        ({"integration_id": "intg_0000000000000000000000", "external_id": "a\x01b"}, "external_id"),
         ({"integration_id": "intg_0000000000000000000000", "external_id": "x", "externalid": "y"}, "externalid"),
     ],
 )

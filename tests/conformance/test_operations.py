@@ -13,7 +13,7 @@ import pytest
 from api import at_once, unique
 from contract import identifier
 from proxy import DROP_ANSWER, FlakyProxy
-from servers import KEY, cli, create_key, create_organization, poll, sqlite_is_sound
+from servers import KEY, binary, cli, create_key, create_organization, environment, poll, sqlite_is_sound
 from wire import Wire, head
 
 CUSTOMER = {"name": "Acme Corp", "currency": "USD"}
@@ -95,26 +95,24 @@ def test_keys_revoke_of_an_unknown_key_fails(server):
 
 
 def test_the_database_may_come_from_the_environment(server, organization, caller):
-    environment = {"CUENTA_DATABASE_URL": server.database.url}
-    key = cli(None, "keys", "create", "--organization", organization.id, env=environment).stdout.strip()
+    settings = {"CUENTA_DATABASE_URL": server.database.url}
+    key = cli(None, "keys", "create", "--organization", organization.id, env=settings).stdout.strip()
     caller(server.url, key).get("/customers")
 
 
 def test_serve_takes_database_and_address_from_the_environment(new_server, new_database, caller):
     database = new_database()
-    environment = {
+    settings = {
         "CUENTA_DATABASE_URL": database.url,
         "CUENTA_LISTEN": "127.0.0.1:0",
         "CUENTA_ADMIN_LISTEN": "127.0.0.1:0",
     }
-    server = new_server(database, env=environment, options=("--",)[:0] or ("--listen", "127.0.0.1:0"))
+    server = new_server(database, env=settings, options=())
     caller(server.url, server.first_key).customer()
 
 
 @pytest.mark.parametrize("url", ["", "mysql://x/y", "sqlite:/nowhere/at/all/cuenta.db", "postgres://nobody@127.0.0.1:1/none"])
 def test_serve_with_an_unusable_database_ends_with_an_error(server, tmp_path, url):
-    from servers import binary, environment
-
     command = [binary(), "serve", "--database", url, "--listen", "127.0.0.1:0"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert done.returncode != 0
@@ -124,8 +122,6 @@ def test_serve_with_an_unusable_database_ends_with_an_error(server, tmp_path, ur
 
 
 def test_serve_on_a_taken_address_ends_with_an_error(server, new_database, tmp_path):
-    from servers import binary, environment
-
     taken = "{}:{}".format(*server.address)
     command = [binary(), "serve", "--database", new_database().url, "--listen", taken]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, cwd=tmp_path)

@@ -28,7 +28,7 @@ def test_a_tag_needs_its_three_properties(api, missing):
         ("name", {"name": ""}),
         ("name", {"name": " "}),
         ("name", {"name": "x" * 256}),
-        ("name", {"name": "a\0b"}),
+        ("name", {"name": "a\x01b"}),
         ("name", {"name": 5}),
         ("color", {"color": "orange"}),
         ("color", {"color": ""}),

@@ -49,7 +49,7 @@ const LENGTH: usize = 22;
 const REMEMBERED: usize = 10_000;
 
 /// Makes the next id for something that comes into being at `now_micros` of the organization's clock. The random
-/// part has 62 bits.
+/// part has 61 bits.
 pub fn next(prefix: Prefix, organization_id: &str, now_micros: i64) -> String {
     static LAST: Mutex<Option<HashMap<String, u128>>> = Mutex::new(None);
     let fresh = uuid_v7(now_micros, random_bits());
@@ -75,22 +75,20 @@ pub fn secret() -> String {
     text
 }
 
-/// The fresh number, or a slightly larger one than the previous when both are of the same microsecond.
+/// The fresh number, or, when both are of the same microsecond, a slightly larger one than the previous.
 fn after(previous: u128, fresh: u128) -> u128 {
-    let same_moment = previous >> 64 == fresh >> 64;
-    if !same_moment || fresh > previous && (fresh - previous) >> 61 == 0 {
+    if previous >> 64 != fresh >> 64 {
         return fresh;
     }
-    // A random step keeps ids hard to guess; the low 62 bits would overflow only after 2^22 of the longest steps.
-    let step = (fresh & 0xFF_FFFF_FFFF) + 1;
-    previous.checked_add(step).filter(|next| next >> 62 == previous >> 62).unwrap_or(fresh)
+    // A random step keeps ids hard to guess. A first number has its highest random bit clear, so 2^29 steps fit at least.
+    previous + (fresh & 0xFFFF_FFFF) + 1
 }
 
 fn uuid_v7(now_micros: i64, random: u64) -> u128 {
     let micros = u128::from(now_micros.max(0).unsigned_abs());
     let millis = (micros / 1_000) & 0xFFFF_FFFF_FFFF;
     let fraction = (micros % 1_000) * 4_096 / 1_000;
-    let low = u128::from(random & 0x3FFF_FFFF_FFFF_FFFF) | (0b10 << 62);
+    let low = u128::from(random & 0x1FFF_FFFF_FFFF_FFFF) | (0b10 << 62);
     (millis << 80) | (0x7 << 76) | (fraction << 64) | low
 }
 

@@ -34,7 +34,7 @@ pub enum Json {
     Bool(bool),
     /// The number token exactly as written: `1`, `1.0` and `1e0` are three values.
     Number(String),
-    /// A string after its escapes are resolved; it may hold any character but NUL.
+    /// A string after its escapes are resolved; it may hold any character, NUL included: readers decide what a text may be.
     Text(String),
     /// The items in order.
     Array(Vec<Json>),
@@ -75,8 +75,6 @@ pub enum JsonFault {
     InvalidEscape,
     /// One half of a surrogate pair without the other.
     LoneSurrogate,
-    /// The escape `\u0000`.
-    NulCharacter,
     /// Two equal names in one object; the offset is the object's.
     DuplicateName,
     /// Deeper than [`MAX_DEPTH`].
@@ -106,7 +104,6 @@ impl JsonFault {
             Self::ControlCharacter => "the body is not JSON: a string holds an unescaped control character",
             Self::InvalidEscape => "the body is not JSON: a string holds an invalid escape",
             Self::LoneSurrogate => "the body is not JSON: a string holds half a surrogate pair",
-            Self::NulCharacter => "the body is refused: a string holds the character NUL",
             Self::DuplicateName => "the body is refused: an object has two equal names",
             Self::TooDeep => "the body is refused: it nests deeper than 32 levels",
             Self::NumberTooLong => "the body is refused: a number is longer than 64 characters",
@@ -367,9 +364,6 @@ impl Reader<'_> {
         let Some(first) = self.code_unit(self.at) else {
             return self.fail(JsonFault::InvalidEscape);
         };
-        if first == 0 {
-            return self.fail(JsonFault::NulCharacter);
-        }
         // The second half counts only when the first one asks for it.
         let second = if (0xd800..0xdc00).contains(&first) { self.code_unit(self.at + 6) } else { None };
         let mut decoded = char::decode_utf16([first].into_iter().chain(second));

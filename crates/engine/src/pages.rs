@@ -1,7 +1,7 @@
 //! Lists: paging, sorting and the envelope they are answered in (contract section 2, D-008, D-009).
 
 use crate::error::Error;
-use crate::input::{Problem, Problems};
+use crate::input::Problems;
 use serde::Serialize;
 
 /// The largest `limit`.
@@ -104,7 +104,10 @@ impl<'q> QueryReader<'q> {
 
     /// `sort=field:asc` or `sort=field:desc` over the fields that the list allows.
     pub fn sort(&mut self, allowed: &'static [&'static str]) -> Option<Sort> {
-        let text = self.text("sort")?;
+        // An empty value gets the message that lists the fields, like any other that is not of this form.
+        let empty = self.query.0.iter().any(|(name, value)| name == "sort" && value.is_empty());
+        let text = if empty { "" } else { self.text("sort")? };
+        self.known.push("sort");
         let (field, direction) = text.split_once(':').unwrap_or((text, ""));
         let field = allowed.iter().find(|known| **known == field);
         let descending = match direction {
@@ -132,12 +135,6 @@ impl<'q> QueryReader<'q> {
             self.problems.push(shown, format_args!("is not a parameter of this operation (it has: {known})"));
         }
         if self.problems.is_empty() { Ok(()) } else { Err(Error::from(self.problems)) }
-    }
-
-    /// Adds a problem of a parameter.
-    pub fn problem(&mut self, name: &str, message: &str) {
-        let Problem { field, message } = Problem { field: name.to_owned(), message: message.to_owned() };
-        self.problems.push(field, message);
     }
 }
 

@@ -33,7 +33,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// How many reads share one snapshot.
 const READ_GROUP: usize = 32;
 /// A frozen server must not hold its locks for ever, nor a lost one its backend.
-const SESSION_SETTINGS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
+const SESSION_SETTINGS: &str = "SET lock_timeout = '2s'; SET statement_timeout = '60s'; \
     SET idle_in_transaction_session_timeout = '15s'; SET client_min_messages = 'warning'; \
     SET synchronous_commit = 'on'; SET TimeZone = 'UTC'";
 

@@ -49,8 +49,18 @@ pub struct ContactInput {
 }
 
 impl ContactInput {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+    /// On create the id is a placeholder, whatever it is: the documented sample request sends one (D-023).
+    fn read_new(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.ignored("id");
+        Self::read(fields, None)
+    }
+
+    fn read_kept(fields: &mut Fields<'_>) -> Option<Self> {
         let id = fields.optional("id", text(255));
+        Self::read(fields, id)
+    }
+
+    fn read(fields: &mut Fields<'_>, id: Option<String>) -> Option<Self> {
         let email = fields.required("email", email);
         let email_preferences = fields.optional("email_preferences", list(MOST, text(100)));
         let first_name = fields.optional("first_name", text(255));
@@ -114,7 +124,7 @@ impl CreateCustomer {
         let currency = fields.required("currency", currency);
         let aliases = fields.optional("aliases", list(MOST, text(255)));
         let billing_address = fields.optional("billing_address", object(read_address));
-        let contacts = fields.optional("contacts", list(MOST, object(ContactInput::read)));
+        let contacts = fields.optional("contacts", list(MOST, object(ContactInput::read_new)));
         let tag_ids = fields.optional("tag_ids", list(MOST, text(255)));
         let csm_id = fields.optional("csm_id", text(255));
         let sales_owner_id = fields.optional("sales_owner_id", text(255));
@@ -183,7 +193,7 @@ impl UpdateCustomer {
             currency: fields.patch_required("currency", currency),
             aliases: fields.patch("aliases", list(MOST, text(255))),
             billing_address: fields.patch("billing_address", object(read_address)),
-            contacts: fields.patch("contacts", list(MOST, object(ContactInput::read))),
+            contacts: fields.patch("contacts", list(MOST, object(ContactInput::read_kept))),
             tag_ids: fields.patch("tag_ids", list(MOST, text(255))),
             csm_id: fields.patch("csm_id", text(255)),
             sales_owner_id: fields.patch("sales_owner_id", text(255)),

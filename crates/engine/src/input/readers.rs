@@ -212,13 +212,18 @@ pub fn metadata(value: Value<'_>) -> Option<Json> {
     }
     let mut accepted = true;
     for (key, _) in members {
-        if let Err(message) = plain(key, MAX_METADATA_KEY, char::is_control) {
+        if key.chars().count() > MAX_METADATA_KEY || key.contains(char::is_control) {
             accepted = false;
-            value.problems.push(value.path, format_args!("has a key that {message}"));
+            let limits =
+                format_args!("has a key of more than {MAX_METADATA_KEY} characters or with control characters");
+            value.problems.push(value.path, limits);
         }
     }
     if !accepted {
         return None;
+    }
+    if holds_nul(value.json) {
+        return value.refuse("must not hold the character NUL");
     }
     let mut bytes = Vec::new();
     value.json.canonical(&mut bytes);
@@ -226,6 +231,16 @@ pub fn metadata(value: Value<'_>) -> Option<Json> {
         return value.refuse(format_args!("must be at most {} KiB long", MAX_METADATA_BYTES / 1024));
     }
     Some(value.json.clone())
+}
+
+/// Whether NUL is anywhere in it: no database here stores it in a text. The depth is limited by the parser.
+fn holds_nul(json: &Json) -> bool {
+    match json {
+        Json::Text(text) => text.contains('\0'),
+        Json::Array(items) => items.iter().any(holds_nul),
+        Json::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => false,
+    }
 }
 
 /// Any JSON but `null`, kept as sent.
