@@ -390,7 +390,7 @@ def test_an_unknown_or_stacked_content_encoding_is_415(api, coding):
 
 
 def test_a_gzip_bomb_is_refused_by_its_size(api):
-    """Whether gzip is taken (then 413 after inflation) or not (415), 1 GiB of zeros is never read to its end."""
+    """Whether gzip is taken (then 413 after inflation) or not (415), the 64 MiB are never read to their end."""
     bomb = gzip.compress(b" " * 2**26)
     api.post("/customers", status=(413, 415), content=bomb, headers={"Content-Encoding": "gzip"})
 

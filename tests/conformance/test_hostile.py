@@ -6,6 +6,7 @@ coding is the one that HTTP asks for), never a hang, and never an effect of some
 
 import gzip
 import json
+import select
 import socket
 
 import pytest
@@ -194,17 +195,32 @@ def test_an_expected_body_over_the_limit_is_not_asked_for(address, api):
     assert exchange(address, request).status == 413
 
 
-def test_a_customer_near_the_size_limit_is_served(api):
-    """100 contacts with 80 preferences of 100 characters: within every limit, and a large answer to store."""
+@pytest.fixture(scope="session")
+def large():
+    """A customer near the size limit and within every other: 100 contacts with 80 preferences of 100 characters."""
+    preferences = [f"{number:03}".ljust(100, "x") for number in range(80)]
     contacts = [
-        {"email": f"c{n}@example.com", "is_primary": False, "email_preferences": [f"{p:03}".ljust(100, "x") for p in range(80)]}
-        for n in range(100)
+        {"email": f"c{number}@example.com", "is_primary": False, "email_preferences": preferences} for number in range(100)
     ]
+    return {**CUSTOMER, "contacts": contacts}
+
+
+def test_a_customer_near_the_size_limit_is_served(api, large):
+    created = api.post("/customers", large)
+    assert len(created.content) > 800_000
+    assert api.get(f"/customers/{created.json()['id']}").content == created.content
+
+
+def test_row_30_an_answer_too_large_to_store_is_replayed_or_refused_and_never_a_5xx(api, large, alias):
+    """Row 30 stores answers of up to 256 KiB; what becomes of a larger one is left open, but for these bounds."""
     key = unique("key")
-    for _ in range(2):
-        answer = api.post("/customers", {**CUSTOMER, "contacts": contacts}, key=key)
-    assert answer.headers["idempotent-replayed"] == "true"
-    assert len(answer.content) > 800_000
+    first, again = (api.send("POST", "/customers", body={**large, "aliases": [alias]}, key=key) for _ in range(2))
+    assert first.status_code == again.status_code
+    assert first.status_code < 500, first.text[:500]
+    if first.status_code == 200:
+        assert again.content == first.content
+    else:
+        api.get(f"/customers/{alias}", 404)
 
 
 # ---- peers ----
@@ -229,6 +245,35 @@ def test_an_error_does_not_spoil_the_connection(address, api):
     with Wire(address) as wire:
         wire.send(write("POST", "/customers", b"{}", key=api.key) + head("GET", "/customers?limit=1", key=api.key))
         assert (wire.reply().status, wire.reply().status) == (400, 200)
+
+
+EARLY = {
+    "401": ("/customers", ["Authorization: Bearer x.y", "Alguna-Version: 2026-04-01", "Content-Type: application/json"]),
+    "400": ("/customers", ["Authorization: {}", "Alguna-Version: latest", "Content-Type: application/json"]),
+    "415": ("/customers", ["Authorization: {}", "Alguna-Version: 2026-04-01", "Content-Type: text/plain"]),
+    "404": ("/nothing", ["Authorization: {}", "Alguna-Version: 2026-04-01", "Content-Type: application/json"]),
+    "405": ("/customers/x", ["Authorization: {}", "Alguna-Version: 2026-04-01", "Content-Type: application/json"]),
+}
+
+
+@pytest.mark.parametrize("status", EARLY)
+def test_an_answer_before_the_body_keeps_the_connection_or_says_that_it_closes_it(address, api, status):
+    """Clients send head and body apart. One that is told nothing uses the connection again and meets its end."""
+    target, fields = EARLY[status]
+    body = json.dumps(CUSTOMER).encode()
+    with Wire(address) as wire:
+        wire.send(head("POST", target, *[f.format(f"Bearer {api.key}") for f in fields], f"Content-Length: {len(body)}"))
+        select.select([wire.socket], [], [], 0.5)  # an early answer comes now; a late one wants the body first
+        wire.send(body)
+        early = wire.reply()
+        assert early.status == int(status)
+        if (early.header("connection") or "").lower() == "close":
+            assert wire.closed()
+            return
+        wire.send(head("GET", "/customers?limit=1", key=api.key))
+        reply = wire.reply()
+        assert reply, "closed in silence: the answer did not say Connection: close"
+        assert reply.status == 200
 
 
 def test_a_half_closed_connection_gets_its_answer(address, api, alias, body):

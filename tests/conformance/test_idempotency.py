@@ -337,6 +337,16 @@ def test_row_15_50_threads_with_one_key_have_one_effect(fresh, key):
     assert create(fresh, key).content == done[0].content
 
 
+def test_row_13_50_replays_at_once_of_a_finished_request_are_all_answered(fresh, key):
+    """Nothing runs any more, so nothing is in flight: a 409 would be untrue, and a client gives up after three."""
+    first = create(fresh, key)
+    for _ in range(3):
+        answers = at_once(50, lambda _: fresh.send("POST", "/customers", body=CUSTOMER, key=key))
+        assert [answer.status_code for answer in answers] == [200] * 50
+        assert {answer.content for answer in answers} == {first.content}
+        assert {answer.headers["idempotent-replayed"] for answer in answers} == {"true"}
+
+
 def test_row_15_with_keys_of_their_own_50_threads_have_50_effects(fresh, key):
     answers = at_once(50, lambda n: create(fresh, f"{key}-{n}", name=f"Customer {n}"))
     assert len({answer.json()["id"] for answer in answers}) == fresh.count() == 50

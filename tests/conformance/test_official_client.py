@@ -22,9 +22,18 @@ class Blocking:
 
     def __getattr__(self, name):
         value = getattr(self._target, name)
-        if inspect.iscoroutinefunction(value):
-            return lambda *args, **kwargs: self._run(value(*args, **kwargs))
-        return Blocking(value, self._run)
+        return Call(value, self._run) if inspect.iscoroutinefunction(value) else Blocking(value, self._run)
+
+
+class Call:
+    """One method of an asynchronous client, awaited; `method` is the method itself."""
+
+    def __init__(self, method, run):
+        self.method = method
+        self._run = run
+
+    def __call__(self, *args, **kwargs):
+        return self._run(self.method(*args, **kwargs))
 
 
 class Clients:
@@ -51,11 +60,9 @@ class Clients:
         """Every item of a paginated list."""
         if self.flavour == "sync":
             return list(paginate(list_page, **params))
-        resource = list_page.__closure__  # the bound coroutine function behind Blocking
-        (bound,) = [cell.cell_contents for cell in resource if inspect.iscoroutinefunction(cell.cell_contents)]
 
         async def collect():
-            return [item async for item in apaginate(bound, **params)]
+            return [item async for item in apaginate(list_page.method, **params)]
 
         return self._run(collect())
 

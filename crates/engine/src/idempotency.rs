@@ -80,7 +80,7 @@ pub fn look_up(scope: &mut Scope, key: &IdempotencyKey) -> Result<Found, Error> 
 }
 
 /// Runs `work` under the key and stores its answer, or its refusal where the contract says so, in the same transaction.
-/// `render` makes the stored form of either.
+/// `render` makes the stored form of either. An answer too large to be stored is 422, and nothing happens.
 pub fn run<T>(
     scope: &mut Scope,
     key: &IdempotencyKey,
@@ -95,7 +95,9 @@ pub fn run<T>(
     };
     let answer = render(&result);
     if answer.body.len() > LARGEST_BODY {
-        return Err(Error::internal("the answer is too large to be stored"));
+        let message = "The answer would be larger than 256 KiB, the most that is stored under an Idempotency-Key; nothing \
+                       was done. Send less, or no key";
+        return Err(Error::refused_state("answer_too_large", message));
     }
     store(scope, key, &answer)?;
     Ok(answer)

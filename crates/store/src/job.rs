@@ -3,6 +3,8 @@
 use crate::Error;
 use crate::transaction::{Tally, Transaction};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// How a run of a closure ended, before its group has committed.
@@ -26,8 +28,24 @@ pub(crate) trait Job: Send {
     fn fail(self: Box<Self>, error: Error);
 }
 
+/// When the database last could not do what it was asked: a disk that is nearly full takes a small write and refuses
+/// the next.
+#[derive(Default)]
+pub(crate) struct Health(Mutex<Option<Instant>>);
+
+impl Health {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    pub(crate) fn failed_within(&self, span: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|moment| moment.elapsed() < span)
+    }
+}
+
 pub(crate) struct Waiting<T, E, F> {
     work: F,
+    health: Arc<Health>,
     result: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
@@ -38,9 +56,9 @@ where
     E: From<Error> + Send + 'static,
     F: FnMut(&mut Transaction) -> Result<T, E> + Send + 'static,
 {
-    pub(crate) fn boxed(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, E>>) {
+    pub(crate) fn boxed(work: F, health: Arc<Health>) -> (Box<dyn Job>, oneshot::Receiver<Result<T, E>>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Waiting { work, result: None, reply }), answer)
+        (Box::new(Waiting { work, health, result: None, reply }), answer)
     }
 }
 
@@ -69,7 +87,7 @@ where
     }
 
     fn answer(self: Box<Self>) {
-        let Waiting { work, result, reply } = *self;
+        let Waiting { work, result, reply, .. } = *self;
         // What the closure owns is released before its caller can act on the answer.
         drop(work);
         let result = result.unwrap_or_else(|| Err(Error::Internal("the closure never ran".to_owned()).into()));
@@ -78,7 +96,10 @@ where
     }
 
     fn fail(self: Box<Self>, error: Error) {
-        let Waiting { work, reply, .. } = *self;
+        let Waiting { work, health, reply, .. } = *self;
+        if let Error::Unavailable(_) = error {
+            health.note();
+        }
         drop(work);
         drop(reply.send(Err(error.into())));
     }

@@ -21,7 +21,7 @@ pub use transaction::{LanePosition, Transaction};
 pub use value::{Parameter, Row, Value};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use job::{Job, Waiting};
+use job::{Health, Job, Waiting};
 use sqlite::{Purpose, SqliteFile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -219,6 +219,7 @@ impl migrate::Schema for postgres::PostgresSession {
 #[derive(Clone)]
 pub struct Database {
     queues: Queues,
+    health: Arc<Health>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
@@ -237,7 +238,8 @@ impl Database {
         for _ in 0..options.readers.clamp(1, 64) {
             threads.push(spawn("reader", url.0.clone(), waiting_reads.clone(), read_loop)?);
         }
-        Ok(Database { queues: Queues { writes, reads }, threads: Arc::new(Mutex::new(threads)) })
+        let health = Arc::new(Health::default());
+        Ok(Database { queues: Queues { writes, reads }, health, threads: Arc::new(Mutex::new(threads)) })
     }
 
     /// Runs the closure in a transaction and gives its answer when the commit is on disk. It may run more than once; its
@@ -248,7 +250,7 @@ impl Database {
         E: From<Error> + Send + 'static,
         F: FnMut(&mut Transaction) -> Result<T, E> + Send + 'static,
     {
-        submit(&self.queues.writes, work).await
+        submit(&self.queues.writes, &self.health, work).await
     }
 
     /// Runs the closure on one unchanging state of the database, which holds every write that was answered before.
@@ -258,7 +260,12 @@ impl Database {
         E: From<Error> + Send + 'static,
         F: FnMut(&mut Transaction) -> Result<T, E> + Send + 'static,
     {
-        submit(&self.queues.reads, work).await
+        submit(&self.queues.reads, &self.health, work).await
+    }
+
+    /// Whether the database could not do something in this span: it was away, its disk full or its queue too long.
+    pub fn failed_within(&self, span: Duration) -> bool {
+        self.health.failed_within(span)
     }
 
     /// How many closures wait for the writer and for the readers.
@@ -268,7 +275,7 @@ impl Database {
 
     /// Waits until everything that was asked for is done and the connections are closed. Other clones must be gone.
     pub fn close(self) {
-        let Database { queues, threads } = self;
+        let Database { queues, threads, .. } = self;
         drop(queues);
         let threads = std::mem::take(&mut *threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -277,13 +284,13 @@ impl Database {
     }
 }
 
-async fn submit<T, E, F>(queue: &Sender<Box<dyn Job>>, work: F) -> Result<T, E>
+async fn submit<T, E, F>(queue: &Sender<Box<dyn Job>>, health: &Arc<Health>, work: F) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
     F: FnMut(&mut Transaction) -> Result<T, E> + Send + 'static,
 {
-    let (job, answer) = Waiting::boxed(work);
+    let (job, answer) = Waiting::boxed(work, Arc::clone(health));
     if let Err(error) = queue.try_send(job) {
         let reason = match error {
             TrySendError::Full(_) => "too much is waiting for it",

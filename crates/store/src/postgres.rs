@@ -23,6 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -431,11 +432,16 @@ impl Parcel {
     }
 }
 
+/// Takes all names or fails the transaction: what is sent behind it must not run, it could wait for the one that holds
+/// a name.
 async fn take_claims(client: &Client, names: &[i64]) -> Result<(), Error> {
-    let sql = "SELECT bool_and(pg_try_advisory_xact_lock(name)) FROM UNNEST($1::bigint[]) AS name";
-    let rows = client.query_typed(sql, &[(&names, Type::INT8_ARRAY)]).await.map_err(|error| failure(&error))?;
-    let taken = rows.first().and_then(|row| row.try_get::<_, bool>(0).ok());
-    if taken == Some(true) { Ok(()) } else { Err(Error::Claimed) }
+    let sql = "SELECT 1 / CASE WHEN bool_and(pg_try_advisory_xact_lock(name)) THEN 1 ELSE 0 END \
+               FROM UNNEST($1::bigint[]) AS name";
+    match client.query_typed(sql, &[(&names, Type::INT8_ARRAY)]).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => Err(Error::Claimed),
+        Err(error) => Err(failure(&error)),
+    }
 }
 
 impl Session for PostgresSession {

@@ -4,6 +4,7 @@ mod architecture;
 mod bench;
 mod client;
 mod faults;
+mod load;
 mod postgres;
 mod server;
 mod test;
@@ -37,24 +38,18 @@ enum Command {
         names: Vec<String>,
     },
     /// Measure the release binary beside its floors
-    Bench {
-        /// Short rounds and few customers, to see that it runs
-        #[arg(long)]
-        quick: bool,
-        /// How many customers the lists are measured at
-        #[arg(long, default_value_t = 1_000_000)]
-        customers: u64,
-        /// Put the table into docs/benchmarks.md
-        #[arg(long)]
-        write_docs: bool,
-    },
+    Bench(bench::Options),
+    /// The load generator of `bench`: a plan on stdin, its result on stdout
+    #[command(hide = true)]
+    Load,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test { only } => test::run(only.as_deref()),
         Command::Faults { short, names } => faults::run(short, &names),
-        Command::Bench { quick, customers, write_docs } => bench::run(quick, customers, write_docs),
+        Command::Bench(options) => bench::run(options),
+        Command::Load => load::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -49,7 +49,19 @@ impl Postgres {
     /// Starts the server in the existing cluster.
     pub fn launch(&self) -> anyhow::Result<()> {
         let log = self.directory.join("log");
-        run(self.program("pg_ctl").arg("-D").arg(self.data()).arg("-l").arg(log).args(["-w", "-t", "60", "start"]))
+        let start = || {
+            let mut command = self.program("pg_ctl");
+            command.arg("-D").arg(self.data()).arg("-l").arg(&log).args(["-w", "-t", "60", "start"]);
+            run(&mut command)
+        };
+        // Right after a kill the memory of the old server may still be held by a dying backend.
+        for _ in 0..20 {
+            if start().is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        start()
     }
 
     /// Kills the server and all its backends at once, as a power cut would.
@@ -57,7 +69,7 @@ impl Postgres {
         let file = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
         let pid = file.lines().next().context("no process id")?;
         // The backends notice the end of their parent; killing the group ends them at the same moment.
-        run(Command::new("sh").arg("-c").arg(format!("pkill -9 -P {pid}; kill -9 {pid}")))?;
+        run(Command::new("sh").arg("-c").arg(format!("backends=$(pgrep -P {pid}); kill -9 {pid} $backends")))?;
         // The port is free again when the last of them is gone.
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
             std::thread::sleep(std::time::Duration::from_millis(20));

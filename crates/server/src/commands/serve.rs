@@ -27,6 +27,9 @@ use tokio::sync::watch;
 /// How long a readiness probe waits for the database.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a refusal by the database keeps the server from being ready.
+const RECENTLY: Duration = Duration::from_secs(2);
+
 /// Serves until SIGTERM or SIGINT.
 pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
     logging::start(&config.log)?;
@@ -170,6 +173,9 @@ fn probe(database: &Database) -> admin::Probe {
                     .await
             });
             match tried.await {
+                Ok(Ok(())) if database.failed_within(RECENTLY) => {
+                    Err("the database refused a request lately".to_owned())
+                }
                 Ok(result) => result.map_err(|error| error.to_string()),
                 Err(_) => Err("the database does not answer".to_owned()),
             }

@@ -67,7 +67,7 @@ impl Server {
                 config::UnknownProperties::Ignore => UnknownProperties::Ignore,
             },
             log_requests: config.log.requests,
-            numbers: Numbers::default(),
+            numbers: Numbers,
             request_id_prefix: ids::secret().chars().take(10).collect(),
             requests: AtomicU64::new(0),
         }
