@@ -96,7 +96,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
     let mut bench = Bench::new(options)?;
     let kinds = [Kind::Sqlite, Kind::Postgres];
-    for kind in kinds.into_iter().filter(|kind| bench.options.database.is_none_or(|only| only == *kind)) {
+    let only = bench.options.database;
+    for kind in kinds.into_iter().filter(|kind| only.is_none_or(|only| only == *kind)) {
         cases::start(&mut bench, kind)?;
         cases::writes(&mut bench, kind)?;
         cases::many(&mut bench, kind)?;

@@ -2,7 +2,7 @@
 //! transaction, and the answer (idempotency 11, 12).
 
 use super::framing::{BodyRefusal, read_body};
-use super::gate::{Admitted, REPLAYED};
+use super::gate::{Admitted, BodyTaken, REPLAYED};
 use super::idempotency::fingerprint;
 use super::problem::{self, answer, refuse, refuse_early};
 use super::state::Shared;
@@ -20,6 +20,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 
 /// How often a write is begun again because another server stored an answer under its key in the meantime.
 const RACES: usize = 3;
@@ -179,7 +180,11 @@ impl Call {
     async fn bytes(&mut self) -> Result<Bytes, Box<Response>> {
         let body = std::mem::replace(&mut self.body, Body::empty());
         let request_id = &self.admitted.caller.request_id;
-        read_body(body, self.server.limits.body).await.map_err(|refusal| {
+        let read = read_body(body, self.server.limits.body).await;
+        if let (Ok(_), Some(taken)) = (&read, self.parts.extensions.get::<BodyTaken>()) {
+            taken.0.store(true, Ordering::Release);
+        }
+        read.map_err(|refusal| {
             let code = match refusal {
                 BodyRefusal::TooLarge => "body_too_large",
                 BodyRefusal::TimedOut => "body_timeout",
@@ -228,9 +233,6 @@ impl super::state::Server {
     ) -> Result<(StoredAnswer, bool), Error> {
         let mut work = Some(work);
         for _ in 0..RACES {
-            let Some(flight) = self.in_flight.enter(&caller.organization_id, &key.key) else {
-                return Err(cuenta_store::Error::Claimed.into());
-            };
             let (looking, wanted) = (caller.clone(), key.clone());
             let found = self
                 .database
@@ -244,6 +246,10 @@ impl super::state::Server {
                 }
                 Found::Nothing => key.clone(),
                 Found::Expired => IdempotencyKey { replaces_expired: true, ..key.clone() },
+            };
+            // Looked up before it is taken: replays of a finished request must not meet each other here.
+            let Some(flight) = self.in_flight.enter(&caller.organization_id, &key.key) else {
+                return Err(cuenta_store::Error::Claimed.into());
             };
             let Some(mut work) = work.take() else { break };
             let running = caller.clone();

@@ -7,7 +7,7 @@ use super::keys::{Allowance, Denied};
 use super::problem::{refuse, refuse_early};
 use super::state::{Server, Shared};
 use crate::config::LogRequests;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -16,6 +16,7 @@ use cuenta_engine::Caller;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// The versions of the API that exist (D-003).
@@ -42,12 +43,19 @@ pub struct Admitted {
 #[derive(Clone, Copy)]
 pub struct NoRoute;
 
+/// Whether the operation has read the body of its request to the end.
+#[derive(Clone, Default)]
+pub struct BodyTaken(pub Arc<AtomicBool>);
+
 /// Passes one request.
-pub async fn pass(State(server): State<Shared>, request: Request, next: Next) -> Response {
+pub async fn pass(State(server): State<Shared>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id: Arc<str> = server.next_request_id().into();
     let operation = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let method = request.method().clone();
+    let taken = BodyTaken::default();
+    let has_body = !request.body().is_end_stream();
+    request.extensions_mut().insert(taken.clone());
     // A panic is our mistake and must not take the connection with it, nor show itself.
     let passed = AssertUnwindSafe(admit(&server, request, next, &request_id)).catch_unwind().await;
     let mut response = passed.unwrap_or_else(|_| {
@@ -56,6 +64,10 @@ pub async fn pass(State(server): State<Shared>, request: Request, next: Next) ->
     });
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    if has_body && !taken.0.load(Ordering::Acquire) {
+        // What is left of the body cannot be told from the next request: the client must not send one here.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     record(&server, &method, operation.as_deref().unwrap_or("unmatched"), &response, started, &request_id);
     response

@@ -82,18 +82,10 @@ impl Bare {
         match self {
             Bare::Sqlite(bare) => Ok(bare.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?),
             Bare::Postgres(bare) => {
-                Ok(bare.runtime.block_on(bare.client.batch_execute("VACUUM (ANALYZE); CHECKPOINT"))?)
-            }
-        }
-    }
-
-    /// What the database calls itself.
-    pub fn version(&mut self) -> anyhow::Result<String> {
-        match self {
-            Bare::Sqlite(_) => Ok(format!("SQLite {}", rusqlite::version())),
-            Bare::Postgres(bare) => {
-                let row = bare.runtime.block_on(bare.client.query_one("SHOW server_version", &[]))?;
-                Ok(format!("PostgreSQL {}", row.try_get::<_, String>(0)?))
+                for sql in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
+                    bare.runtime.block_on(bare.client.batch_execute(sql))?;
+                }
+                Ok(())
             }
         }
     }
