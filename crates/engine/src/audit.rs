@@ -60,7 +60,8 @@ pub fn seal(transaction: &mut Transaction) -> Result<i64, Error> {
     let (Some(first), Some(last)) = (batch.first, batch.last) else { return Ok(0) };
     let sql = "INSERT INTO audit_seals (number, lane, first_position, last_position, entries, previous_hash, hash, \
                sealed_at) VALUES (:number, :lane, :first, :last, :entries, :previous, :hash, :sealed_at)";
-    let hash = seal_hash(&previous, lane, &batch);
+    let sealed_at = transaction.wall_micros();
+    let hash = seal_hash(&previous, [number + 1, lane, sealed_at], &batch);
     let parameters = [
         ("number", (number + 1).into()),
         ("lane", lane.into()),
@@ -69,7 +70,7 @@ pub fn seal(transaction: &mut Transaction) -> Result<i64, Error> {
         ("entries", batch.count.into()),
         ("previous", previous.into()),
         ("hash", hash.into()),
-        ("sealed_at", transaction.wall_micros().into()),
+        ("sealed_at", sealed_at.into()),
     ];
     transaction.execute(sql, &parameters)?;
     Ok(batch.count)
@@ -90,16 +91,24 @@ pub struct Report {
 
 /// Recomputes the seals after `number` and adds what it finds; gives the number of the last one, or nothing at the end.
 pub fn verify(transaction: &mut Transaction, number: i64, report: &mut Report) -> Result<Option<i64>, Error> {
-    let sql = "SELECT s.number, s.lane, s.first_position, s.last_position, s.entries, s.previous_hash, s.hash, \
-               p.hash AS expected_previous, (SELECT COALESCE(MAX(b.last_position), 0) FROM audit_seals AS b \
+    let sql = "SELECT s.number, s.lane, s.first_position, s.last_position, s.entries, s.previous_hash, s.hash, s.sealed_at, \
+               p.hash AS expected_previous, (SELECT COALESCE(MAX(b.last_position), :lowest) FROM audit_seals AS b \
                WHERE b.lane = s.lane AND b.number < s.number) AS sealed_before FROM audit_seals AS s LEFT JOIN audit_seals AS p ON p.number = s.number - 1 \
                WHERE s.number > :number ORDER BY s.number LIMIT 1";
-    let Some(mut row) = transaction.optional(sql, &[("number", number.into())])? else { return Ok(None) };
+    // Whatever was slipped in before the first entry of a lane falls under its first seal.
+    let parameters = [("lowest", i64::MIN.into()), ("number", number.into())];
+    let Some(mut row) = transaction.optional(sql, &parameters)? else {
+        if transaction.exists("SELECT 1 AS found FROM audit_entries WHERE lane < 0 LIMIT 1", &[])? {
+            report.faults.push("the audit log has entries in a lane that no connection has".to_owned());
+        }
+        return Ok(None);
+    };
     let found = row.integer("number")?;
     let lane = row.integer("lane")?;
     let (first, last) = (row.integer("first_position")?, row.integer("last_position")?);
     let entries = row.integer("entries")?;
     let (previous, hash) = (row.bytes("previous_hash")?, row.bytes("hash")?);
+    let sealed_at = row.integer("sealed_at")?;
     let expected = if found == 1 { vec![0; 32] } else { row.bytes("expected_previous").unwrap_or_default() };
     if found != number + 1 {
         report.faults.push(format!("seals {} to {} of the audit log are missing", number + 1, found - 1));
@@ -108,7 +117,10 @@ pub fn verify(transaction: &mut Transaction, number: i64, report: &mut Report) -
         report.faults.push(format!("seal {found} of the audit log does not continue the one before it"));
     }
     let batch = batch(transaction, lane, row.integer("sealed_before")?, last)?;
-    if batch.first != Some(first) || batch.count != entries || seal_hash(&previous, lane, &batch) != hash {
+    if batch.first != Some(first)
+        || batch.count != entries
+        || seal_hash(&previous, [found, lane, sealed_at], &batch) != hash
+    {
         report.faults.push(format!("the audit entries under seal {found} are not those that were sealed"));
     }
     report.seals += 1;
@@ -184,10 +196,12 @@ fn hash_row(mut row: Row, hasher: &mut Sha256) -> Result<i64, Error> {
     Ok(position)
 }
 
-fn seal_hash(previous: &[u8], lane: i64, batch: &Batch) -> Vec<u8> {
+fn seal_hash(previous: &[u8], [number, lane, sealed_at]: [i64; 3], batch: &Batch) -> Vec<u8> {
     let mut hasher = Sha256::new();
     hasher.update(previous);
-    hasher.update(lane.to_be_bytes());
+    for part in [number, lane, sealed_at] {
+        hasher.update(part.to_be_bytes());
+    }
     hasher.update(batch.count.to_be_bytes());
     hasher.update(&batch.digest);
     hasher.finalize().to_vec()

@@ -60,7 +60,7 @@ impl Place {
     }
 
     pub fn database_url(&self) -> DatabaseUrl {
-        DatabaseUrl::parse(&self.url).expect("a good URL")
+        DatabaseUrl::parse(self.url()).expect("a good URL")
     }
 
     /// A directory that lives as long as the place.
