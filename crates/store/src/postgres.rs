@@ -33,6 +33,8 @@ const TRIES: u32 = 4;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// How many reads share one snapshot.
 const READ_GROUP: usize = 32;
+/// The code of a write in a transaction that only reads.
+const WRITES_IN_A_READ: &str = "(25006)";
 /// A frozen server must not hold its locks for ever, nor a lost one its backend.
 const SESSION_SETTINGS: &str = "SET lock_timeout = '2s'; SET statement_timeout = '60s'; \
     SET idle_in_transaction_session_timeout = '15s'; SET client_min_messages = 'warning'; \
@@ -221,10 +223,9 @@ impl PostgresSession {
         let rewritten = rewrite(sql, Dialect::Postgres);
         // A statement that is prepared for the first time must find the transaction as its closure sees it.
         self.flush(&[])?;
-        let prepare = |text: &str| self.runtime.block_on(self.client.prepare(text)).map_err(|error| failure(&error));
-        let statement = prepare(&rewritten.sql)?;
-        let types: Vec<&str> = statement.params().iter().map(Type::name).collect();
-        let many = many_rows(&rewritten.sql, &rewritten.names, &types).map(|text| prepare(&text)).transpose()?;
+        // A text that cannot be prepared fails the transaction that is under way.
+        let prepared = self.prepare(&rewritten.sql, &rewritten.names);
+        let (statement, many) = prepared.inspect_err(|error| self.broken = Some((error.clone(), Some(self.job))))?;
         let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
         let prepared = Arc::new(Prepared { statement, names: rewritten.names, columns, many });
         if self.statements.len() >= 1_000 {
@@ -234,11 +235,26 @@ impl PostgresSession {
         Ok(prepared)
     }
 
+    fn prepare(
+        &self,
+        sql: &str,
+        names: &[String],
+    ) -> Result<(tokio_postgres::Statement, Option<tokio_postgres::Statement>), Error> {
+        let prepare = |text: &str| self.runtime.block_on(self.client.prepare(text)).map_err(|error| failure(&error));
+        let statement = prepare(sql)?;
+        let types: Vec<&str> = statement.params().iter().map(Type::name).collect();
+        let many = many_rows(sql, names, &types).map(|text| prepare(&text)).transpose()?;
+        Ok((statement, many))
+    }
+
     fn values(prepared: &Prepared, parameters: &[Parameter]) -> Result<Vec<Value>, Error> {
         prepared.names.iter().map(|name| parameter(name, parameters)).collect()
     }
 
     fn defer(&mut self, pending: Pending) -> Result<(), Error> {
+        if self.mode == Mode::Noting {
+            return Err(Error::Repeat);
+        }
         self.pending.push(pending);
         if self.mode == Mode::Immediate { self.flush(&[]).map(|_| ()) } else { Ok(()) }
     }
@@ -495,11 +511,13 @@ impl Session for PostgresSession {
                 self.batch(&format!("ROLLBACK TO s{depth}"))?;
                 self.keep(mark)
             }
-            Mark::Waiting { statements, sent } if sent == self.sent && self.broken.is_none() => {
-                self.pending.truncate(statements);
+            Mark::Waiting { statements, sent }
+                if sent == self.sent && self.broken.is_none() && self.pending.len() == statements =>
+            {
                 Ok(())
             }
-            // Some of it is in the database already: only a savepoint could take it back.
+            // Some of it was sent, and only a savepoint could take it back; or it still waits, and nobody knows whether
+            // the closure would have come to its decision had it been told of a failure.
             Mark::Waiting { .. } => {
                 self.broken.get_or_insert((Error::Repeat, Some(self.job)));
                 Err(Error::Repeat)
@@ -644,7 +662,7 @@ fn ended(session: &mut PostgresSession, error: Error, at: usize) -> Try {
 
 fn run_deferred(session: &mut PostgresSession, entry: &mut Entry, tallies: &mut Vec<Tally>) -> Result<(), Error> {
     let mark = session.mark()?;
-    let outcome = entry.job.run(&mut Transaction::new(session));
+    let outcome = entry.job.run(&mut Transaction::new(session, tallies));
     if session.broken.is_some() {
         return Err(Error::Repeat);
     }
@@ -662,7 +680,7 @@ fn run_deferred(session: &mut PostgresSession, entry: &mut Entry, tallies: &mut 
 fn run_immediate(session: &mut PostgresSession, entry: &mut Entry, tallies: &mut Vec<Tally>) -> Result<(), Error> {
     session.flush(&[])?;
     let mark = session.mark()?;
-    match entry.job.run(&mut Transaction::new(session)) {
+    match entry.job.run(&mut Transaction::new(session, tallies)) {
         Outcome::Done(counted) => {
             tallies.extend(counted);
             session.keep(mark)
@@ -710,8 +728,12 @@ fn read_group(session: &mut PostgresSession, waiting: &mut VecDeque<Box<dyn Job>
     session.mode = Mode::Immediate;
     while let Some(mut job) = waiting.pop_front() {
         session.foreseen = foreseen.pop_front().flatten();
-        let outcome = job.run(&mut Transaction::new(session));
+        let outcome = job.run(&mut Transaction::new(session, &[]));
         match outcome {
+            Outcome::Failed(Error::Unavailable(text)) if text.contains(WRITES_IN_A_READ) => {
+                job.fail(Error::Internal(text));
+                break;
+            }
             Outcome::Failed(error @ Error::Unavailable(_)) => {
                 waiting.push_front(job);
                 return Err(error);
@@ -740,7 +762,7 @@ fn foresee(session: &mut PostgresSession, waiting: &mut VecDeque<Box<dyn Job>>) 
     let mut noted = Vec::with_capacity(waiting.len());
     for job in waiting.iter_mut() {
         // What the run returns is of no account: it ends at its first question and runs again.
-        drop(job.run(&mut Transaction::new(session)));
+        drop(job.run(&mut Transaction::new(session, &[])));
         noted.push(session.noted.take());
     }
     session.mode = Mode::Immediate;

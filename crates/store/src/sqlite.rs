@@ -340,7 +340,7 @@ fn write_group(ready: &mut Connected, group: Vec<Box<dyn Job>>) -> bool {
 /// Runs one closure inside its savepoint. The outer error means that the whole transaction is lost.
 fn run_one(session: &mut SqliteSession, job: &mut dyn Job, tallies: &mut Vec<Tally>) -> Result<Option<Error>, Error> {
     let mark = session.mark()?;
-    match job.run(&mut Transaction::new(session)) {
+    match job.run(&mut Transaction::new(session, tallies)) {
         Outcome::Done(counted) => {
             tallies.extend(counted);
             session.keep(mark)?;
@@ -393,7 +393,7 @@ fn read_one(ready: &mut Connected, mut job: Box<dyn Job>) -> bool {
         job.fail(as_unavailable(error));
         return false;
     }
-    let outcome = job.run(&mut Transaction::new(&mut session));
+    let outcome = job.run(&mut Transaction::new(&mut session, &[]));
     let ended = session.control("ROLLBACK").is_ok();
     let sound = !matches!(outcome, Outcome::Failed(Error::Unavailable(_)));
     match outcome {

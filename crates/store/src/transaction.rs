@@ -55,12 +55,14 @@ pub(crate) struct Tally {
 pub struct Transaction<'session> {
     session: &'session mut dyn Session,
     failure: Option<Error>,
+    /// What the closures before this one have counted in the same group, which is written with it.
+    group: &'session [Tally],
     pub(crate) tallies: Vec<Tally>,
 }
 
 impl<'session> Transaction<'session> {
-    pub(crate) fn new(session: &'session mut dyn Session) -> Self {
-        Transaction { session, failure: None, tallies: Vec::new() }
+    pub(crate) fn new(session: &'session mut dyn Session, group: &'session [Tally]) -> Self {
+        Transaction { session, failure: None, group, tallies: Vec::new() }
     }
 
     pub(crate) fn failure(&self) -> Option<&Error> {
@@ -127,9 +129,13 @@ impl<'session> Transaction<'session> {
             return Ok(result);
         }
         self.tallies.truncate(tallies);
-        self.failure = None;
+        let failure = self.failure.take();
         self.run(|session| session.undo(mark))?;
-        Ok(result)
+        match failure {
+            // The closure hid the failure of a statement: its effects are gone all the same.
+            Some(error) if result.is_ok() => Err(error),
+            _ => Ok(result),
+        }
     }
 
     /// Counts `change` more (or fewer) rows of `noun` in `scope`, for [`Transaction::tallied`]. Written once a group and
@@ -144,7 +150,8 @@ impl<'session> Transaction<'session> {
         let sql = "SELECT CAST(COALESCE(SUM(counted), 0) AS BIGINT) AS counted FROM tallies \
                    WHERE scope = :scope AND noun = :noun";
         let counted = self.one(sql, &parameters)?.integer("counted")?;
-        let waiting = self.tallies.iter().filter(|tally| tally.scope == scope && tally.noun == noun);
+        let waiting =
+            self.group.iter().chain(&self.tallies).filter(|tally| tally.scope == scope && tally.noun == noun);
         Ok(waiting.fold(counted, |sum, tally| sum.saturating_add(tally.change)))
     }
 
