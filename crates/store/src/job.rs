@@ -97,7 +97,7 @@ where
 
     fn fail(self: Box<Self>, error: Error) {
         let Waiting { work, health, reply, .. } = *self;
-        if let Error::Unavailable(_) = error {
+        if let Error::Unavailable(_) | Error::Unknown(_) = error {
             health.note();
         }
         drop(work);
