@@ -106,8 +106,12 @@ impl<'q> QueryReader<'q> {
     pub fn sort(&mut self, allowed: &'static [&'static str]) -> Option<Sort> {
         // An empty value gets the message that lists the fields, like any other that is not of this form.
         let empty = self.query.0.iter().any(|(name, value)| name == "sort" && value.is_empty());
-        let text = if empty { "" } else { self.text("sort")? };
-        self.known.push("sort");
+        let text = if empty {
+            self.known.push("sort");
+            ""
+        } else {
+            self.text("sort")?
+        };
         let (field, direction) = text.split_once(':').unwrap_or((text, ""));
         let field = allowed.iter().find(|known| **known == field);
         let descending = match direction {

@@ -4,6 +4,7 @@ mod architecture;
 mod bench;
 mod client;
 mod faults;
+mod fuzz;
 mod load;
 mod postgres;
 mod server;
@@ -25,18 +26,14 @@ struct Cli {
 enum Command {
     /// Install what the tests need, and run them all
     Test {
-        /// Only the step with this name
-        #[arg(long)]
-        only: Option<String>,
+        /// Only the steps with these names; may be given several times
+        #[arg(long, value_name = "STEP")]
+        only: Vec<String>,
     },
     /// Kill, cut and fill whatever can be, and count what was lost or doubled
-    Faults {
-        /// Few rounds, for every change
-        #[arg(long)]
-        short: bool,
-        /// Only these: kill, power, disk, postgres, clients, two-servers
-        names: Vec<String>,
-    },
+    Faults(faults::Options),
+    /// Feed the readers of foreign bytes with bytes that nobody thought of
+    Fuzz(fuzz::Options),
     /// Measure the release binary beside its floors
     Bench(bench::Options),
     /// The load generator of `bench`: a plan on stdin, its result on stdout
@@ -46,8 +43,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Test { only } => test::run(only.as_deref()),
-        Command::Faults { short, names } => faults::run(short, &names),
+        Command::Test { only } => test::run(&only),
+        Command::Faults(options) => faults::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(options),
         Command::Load => load::run(),
     };

@@ -1,19 +1,28 @@
 //! The program under test: built once, started on a free port, measured through `/proc`, ended by process id.
 
-use crate::postgres::run;
+use crate::postgres::{run, tail};
 use crate::root;
 use anyhow::{Context, bail};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Builds the release binary and gives its path.
+/// How long a server may take until it listens, recovery and migration included.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Builds the release binary and gives its path; `CUENTA_BIN` names one that is there already.
 pub fn build() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("CUENTA_BIN") {
         return Ok(path.into());
     }
-    run(Command::new(env!("CARGO")).args(["build", "--release", "--package", "cuenta"]).current_dir(root()))?;
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--release", "--quiet", "--package", "cuenta"]).current_dir(root()).stdin(Stdio::null());
+    if !build.status().context("cargo cannot be started")?.success() {
+        bail!("the release binary cannot be built");
+    }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     Ok(target.join("release/cuenta"))
 }
@@ -21,6 +30,7 @@ pub fn build() -> anyhow::Result<PathBuf> {
 /// A running server.
 pub struct Server {
     child: Child,
+    log: PathBuf,
     /// `HOST:PORT` of the API.
     pub address: String,
     /// `HOST:PORT` of the operators' listener.
@@ -28,33 +38,42 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server without rate limits and waits for its address.
-    pub fn start(binary: &PathBuf, database: &str) -> anyhow::Result<Self> {
-        let mut child = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--database", database])
-            .env("CUENTA_RATE_LIMIT", "0")
-            .env("CUENTA_LOG_LEVEL", "off")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{} cannot be started", binary.display()))?;
-        let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-        let mut next = |start: &str| -> anyhow::Result<String> {
-            let line = lines.next().context("the server ended before it listened")??;
+    /// Starts a server without rate limits and without a log, and waits for its addresses.
+    pub fn start(binary: &Path, database: &str) -> anyhow::Result<Self> {
+        Server::start_with(binary, database, &[("CUENTA_LOG_LEVEL", "off")])
+    }
+
+    /// Starts a server with these variables in its environment, and waits for its addresses.
+    pub fn start_with(binary: &Path, database: &str, environment: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let (mut child, lines, log) = spawn(binary, database, environment)?;
+        let started = Instant::now();
+        let next = |start: &str| -> anyhow::Result<String> {
+            let rest = PATIENCE.saturating_sub(started.elapsed());
+            let Ok(line) = lines.recv_timeout(rest) else {
+                bail!("the server did not say where it listens: {}", tail(&log));
+            };
             Ok(line.strip_prefix(start).with_context(|| format!("unexpected: {line}"))?.to_owned())
         };
-        let address = next("listening on http://");
-        let admin = next("admin on http://");
-        match (address, admin) {
-            (Ok(address), Ok(admin)) => Ok(Server { child, address, admin }),
-            (address, admin) => {
+        let found = next("listening on http://").and_then(|address| Ok((address, next("admin on http://")?)));
+        match found {
+            Ok((address, admin)) => Ok(Server { child, log, address, admin }),
+            Err(error) => {
                 drop(child.kill());
                 drop(child.wait());
-                address.and(admin)?;
-                bail!("the server did not start")
+                drop(std::fs::remove_file(&log));
+                Err(error)
             }
         }
+    }
+
+    /// Starts a server and ends it without warning so much later, ready or not.
+    pub fn start_and_kill(binary: &Path, database: &str, after: Duration) -> anyhow::Result<()> {
+        let (mut child, _lines, log) = spawn(binary, database, &[])?;
+        std::thread::sleep(after);
+        child.kill()?;
+        child.wait()?;
+        drop(std::fs::remove_file(&log));
+        Ok(())
     }
 
     /// The process id.
@@ -73,7 +92,7 @@ impl Server {
         run(Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()))
     }
 
-    /// Asks it to end, and waits.
+    /// Asks it to end, and waits. A server that panicked has not ended well.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.signal("TERM")?;
         let start = Instant::now();
@@ -84,7 +103,11 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(())
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        match text.lines().find(|line| line.contains("panic")) {
+            Some(line) => bail!("the server panicked: {line}"),
+            None => Ok(()),
+        }
     }
 
     /// The most memory it has held, and what it holds now, in KiB.
@@ -107,7 +130,37 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        drop(std::fs::remove_file(&self.log));
     }
+}
+
+/// Starts the process. Its lines on stdout come through the channel, and are read to the end so that it never waits; what
+/// it writes on stderr is in the file.
+fn spawn(
+    binary: &Path,
+    database: &str,
+    environment: &[(&str, &str)],
+) -> anyhow::Result<(Child, Receiver<String>, PathBuf)> {
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
+    let log = std::env::temp_dir().join(format!("cuenta-server-{}-{number}.log", std::process::id()));
+    let mut child = Command::new(binary)
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--database", database])
+        .env("CUENTA_RATE_LIMIT", "0")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&log)?)
+        .spawn()
+        .with_context(|| format!("{} cannot be started", binary.display()))?;
+    let out = BufReader::new(child.stdout.take().context("no stdout")?);
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in out.lines().map_while(Result::ok) {
+            drop(sender.send(line));
+        }
+    });
+    Ok((child, lines, log))
 }
 
 /// CPU time of a process so far in milliseconds; the kernel counts in hundredths of a second.
@@ -118,7 +171,7 @@ pub fn cpu_ms(pid: u32) -> u64 {
 }
 
 /// Makes an organization and a key in a database.
-pub fn make_key(binary: &PathBuf, database: &str) -> anyhow::Result<(String, String)> {
+pub fn make_key(binary: &Path, database: &str) -> anyhow::Result<(String, String)> {
     let ask = |arguments: &[&str]| -> anyhow::Result<String> {
         let output = Command::new(binary).args(arguments).args(["--database", database]).output()?;
         if !output.status.success() {
@@ -132,10 +185,11 @@ pub fn make_key(binary: &PathBuf, database: &str) -> anyhow::Result<(String, Str
 }
 
 /// Whether `cuenta doctor` finds everything in order.
-pub fn doctor(binary: &PathBuf, database: &str) -> anyhow::Result<()> {
+pub fn doctor(binary: &Path, database: &str) -> anyhow::Result<()> {
     let output = Command::new(binary).args(["doctor", "--database", database]).output()?;
     if !output.status.success() {
-        bail!("cuenta doctor: {}", String::from_utf8_lossy(&output.stdout));
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!("cuenta doctor: {out}{error}");
     }
     Ok(())
 }

@@ -66,6 +66,8 @@ async fn serve(config: &Config, database: Database) -> anyhow::Result<ExitCode> 
         Some(address) => Some(listener::bind(address, "--admin-listen").await?),
         None => None,
     };
+    // Whoever reads the address may stop the process from then on.
+    let told_to_stop = signals()?;
     announce(api.local_addr()?, operators.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?, first_key)?;
 
     let (stop, stopped) = watch::channel(false);
@@ -86,7 +88,7 @@ async fn serve(config: &Config, database: Database) -> anyhow::Result<ExitCode> 
 
     let told = Arc::clone(&draining);
     let shutdown = async move {
-        signal().await;
+        told_to_stop.await;
         told.store(true, Ordering::Release);
         tracing::info!("told to stop: finishing what is in flight");
     };
@@ -188,15 +190,14 @@ async fn wait_for(mut stopped: watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
 }
 
-async fn signal() {
+/// Ends with SIGTERM or SIGINT; either is received from the call on.
+fn signals() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received: only a kill ends this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -20,6 +20,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// How often a write is begun again because another server stored an answer under its key in the meantime.
@@ -40,20 +41,20 @@ impl FromRequest<Shared> for Call {
 
     async fn from_request(request: Request, server: &Shared) -> Result<Self, Infallible> {
         let (mut parts, body) = request.into_parts();
-        let admitted = parts.extensions.remove::<Admitted>().unwrap_or_else(Admitted::nobody);
+        let admitted = parts.extensions.remove::<Admitted>().unwrap_or_else(|| Admitted::nobody(&"".into()));
         Ok(Call { server: server.clone(), admitted, parts, body })
     }
 }
 
 impl Admitted {
-    /// A caller that sees nothing: what an operation gets that is mounted outside the gate by mistake.
-    fn nobody() -> Self {
+    /// A caller that sees nothing: whoever asks for a public document.
+    pub(super) fn nobody(request_id: &Arc<str>) -> Self {
         let caller = Caller {
             organization_id: "".into(),
             key_id: "".into(),
             access: Access::Read,
             is_sandbox: false,
-            request_id: "".into(),
+            request_id: Arc::clone(request_id),
         };
         Admitted { caller, idempotency_key: None }
     }

@@ -83,6 +83,7 @@ async fn admit(server: &Server, request: Request, next: Next, request_id: &Arc<s
         return response;
     }
     if is_public(parts.uri.path()) {
+        parts.extensions.insert(Admitted::nobody(request_id));
         return next.run(Request::from_parts(parts, body)).await;
     }
     let key =

@@ -1,46 +1,42 @@
-//! `kill -9` at random moments under load.
+//! `kill -9` at random moments under load, and now and then before the server has even started.
 
-use super::ledger::Ledger;
-use super::{Bench, Outcome};
+use super::ledger::{Connections, Ledger, Outcome};
+use super::{Rig, random_moment};
 use crate::server::{Server, doctor, make_key};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+
+/// Every so many rounds the server is killed while it starts, and the whole database looked through.
+const THOROUGH: usize = 25;
 
 /// On an embedded database.
-pub fn sqlite(bench: &Bench) -> anyhow::Result<Outcome> {
-    run(bench, &format!("sqlite:{}", bench.directory.join("kill.db").display()))
+pub fn sqlite(rig: &Rig) -> anyhow::Result<Outcome> {
+    run(rig, &format!("sqlite:{}", rig.directory.join("kill.db").display()))
 }
 
 /// On PostgreSQL.
-pub fn postgres(bench: &Bench) -> anyhow::Result<Outcome> {
-    run(bench, &bench.postgres.create_database("kill")?)
+pub fn postgres(rig: &Rig) -> anyhow::Result<Outcome> {
+    run(rig, &rig.postgres()?.create_database("kill")?)
 }
 
-fn run(bench: &Bench, database: &str) -> anyhow::Result<Outcome> {
-    let (_, key) = make_key(&bench.binary, database)?;
-    let ledger = Arc::new(Ledger::default());
-    let rounds = if bench.short { 15 } else { 300 };
-    let mut settled = 0;
-    for _ in 0..rounds {
-        let server = Server::start(&bench.binary, database)?;
-        settled += ledger.settle(&server.address, &key)?;
-        let load = ledger.load(&[&server.address], &key, 8);
+fn run(rig: &Rig, database: &str) -> anyhow::Result<Outcome> {
+    let (_, key) = make_key(&rig.binary, database)?;
+    let ledger = Ledger::new("kill", Connections::MayBreak);
+    let rounds = rig.rounds(15, 300);
+    for round in 0..rounds {
+        if round % THOROUGH == 5 {
+            Server::start_and_kill(&rig.binary, database, random_moment(0, 30))?;
+            doctor(&rig.binary, database)?;
+        }
+        let server = Server::start(&rig.binary, database)?;
+        let load = ledger.load(&server.address, &key, 8);
         std::thread::sleep(random_moment(20, 400));
         server.kill();
         load.stop();
+        rig.progress.inc(1);
     }
-    let server = Server::start(&bench.binary, database)?;
-    settled += ledger.settle(&server.address, &key)?;
-    let outcome = ledger.compare(&server, &key, rounds, format!("{settled} requests without an answer repeated"))?;
+    let server = Server::start(&rig.binary, database)?;
+    ledger.settle(&server.address, &key)?;
+    ledger.served(&server.address, &key)?;
     server.stop()?;
-    doctor(&bench.binary, database)?;
-    Ok(outcome)
-}
-
-/// A time between two bounds in milliseconds that nobody can foresee.
-pub fn random_moment(least: u64, most: u64) -> Duration {
-    #[expect(clippy::disallowed_methods, reason = "the low digits of the clock serve as randomness here")]
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mixed = u64::from(now.subsec_nanos()).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
-    Duration::from_millis(least + mixed % (most - least))
+    doctor(&rig.binary, database)?;
+    ledger.compare_all(database, rounds, format!("{} requests repeated under their key", ledger.repeated()))
 }

@@ -58,7 +58,7 @@ pub fn make_image(path: &Path, megabytes: u64, kind: &str) -> anyhow::Result<()>
     let known = Command::new(&program).arg("-V").output().is_ok();
     if !known {
         let package = if kind == "xfs" { "xfsprogs" } else { "e2fsprogs" };
-        install(package, &format!("power cuts and full disks: filesystems of the kind {kind}"))?;
+        install(package, &format!("{program}, which power cuts and full disks need,"))?;
     }
     std::fs::File::create(path)?.set_len(megabytes * 1024 * 1024)?;
     let options: &[&str] = if kind == "xfs" { &["-q", "-f", "-m", "reflink=1"] } else { &["-q", "-F", "-m", "0"] };

@@ -1,88 +1,72 @@
-//! Power cuts. The database lives on a filesystem inside an image file. While the load runs, the server is frozen and the
-//! image copied: the copy holds exactly what had been written through to the (loop) disk, as after a cut, and nothing
-//! of what was only in memory. `synchronous=NORMAL` is the control: it has to lose something, else the rig proves nothing.
+//! Power cuts. The database lives on a filesystem inside an image file, and the image on a filesystem that can clone a
+//! file in one instant. A clone under load holds exactly what had been written through to the (loop) disk at that
+//! instant, wherever the server and its filesystem were in their work, and nothing of what was only in memory.
+//! `synchronous=NORMAL` is the control: it has to lose something, else the rig proves nothing.
 
-use super::kill::random_moment;
-use super::ledger::Ledger;
-use super::{Bench, Outcome};
+use super::ledger::{Connections, Ledger, Outcome, Rows, rows};
+use super::mounts::{Mounted, make_image};
+use super::{Rig, random_moment};
 use crate::postgres::run;
 use crate::server::{Server, doctor, make_key};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+
+/// Writes back late, so that what nobody asked to be on the disk is not there by chance.
+const LATE: &str = "commit=60";
 
 /// As it is served.
-pub fn full(bench: &Bench) -> anyhow::Result<Outcome> {
-    cuts(bench, "")
+pub fn full(rig: &Rig) -> anyhow::Result<Outcome> {
+    cuts(rig, "")
 }
 
 /// With the setting that is known to lose acknowledged writes.
-pub fn normal(bench: &Bench) -> anyhow::Result<Outcome> {
-    cuts(bench, "?synchronous=normal")
+pub fn normal(rig: &Rig) -> anyhow::Result<Outcome> {
+    cuts(rig, "?synchronous=normal")
 }
 
-/// A mounted image that is unmounted with its owner.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn mount(image: &Path, at: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(at)?;
-        run(Command::new("mount").args(["-o", "loop,commit=60"]).arg(image).arg(at))?;
-        Ok(Mounted(at.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        drop(run(Command::new("umount").arg(&self.0)));
-    }
-}
-
-fn cuts(bench: &Bench, setting: &str) -> anyhow::Result<Outcome> {
-    let (image, copy) = (bench.directory.join("disk.img"), bench.directory.join("cut.img"));
-    std::fs::File::create(&image)?.set_len(768 * 1024 * 1024)?;
-    run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
-    let disk = Mounted::mount(&image, &bench.directory.join("disk"))?;
-    let database = |at: &Path| format!("sqlite:{}{setting}", at.join("power.db").display());
-    let (_, key) = make_key(&bench.binary, &database(&disk.0))?;
-    run(&mut Command::new("sync"))?;
-    let ledger = Arc::new(Ledger::default());
-    let server = Server::start(&bench.binary, &database(&disk.0))?;
-    let rounds = if bench.short { 5 } else { 100 };
-    let (mut acknowledged, mut lost, mut cuts_with_loss) = (0, 0, 0);
+fn cuts(rig: &Rig, setting: &str) -> anyhow::Result<Outcome> {
+    let base = rig.directory.join("power");
+    std::fs::create_dir_all(&base)?;
+    make_image(&base.join("host.img"), 4_096, "xfs")?;
+    let host = Mounted::image(&base.join("host.img"), &base.join("host"), "noatime")?;
+    let (image, cut) = (host.path().join("disk.img"), host.path().join("cut.img"));
+    make_image(&image, 1_024, "ext4")?;
+    let disk = Mounted::image(&image, &base.join("disk"), LATE)?;
+    let database = format!("sqlite:{}{setting}", disk.path().join("power.db").display());
+    let (_, key) = make_key(&rig.binary, &database)?;
+    run(Command::new("sync").arg("-f").arg(disk.path()))?;
+    let ledger = Ledger::new("power", Connections::Hold);
+    let server = Server::start(&rig.binary, &database)?;
+    let rounds = rig.rounds(5, 100);
+    let (mut lost, mut doubled, mut struck) = (HashSet::new(), 0, 0);
     for _ in 0..rounds {
-        let before = ledger.count();
-        let load = ledger.load(&[&server.address], &key, 4);
-        std::thread::sleep(random_moment(50, 300));
-        server.signal("STOP")?;
+        let load = ledger.load(&server.address, &key, 8);
+        std::thread::sleep(random_moment(50, 500));
+        // Counted before the cut: whatever is told from now on may be missing.
         let upto = ledger.count();
-        run(Command::new("cp").args(["--sparse=always", "--reflink=never"]).arg(&image).arg(&copy))?;
-        server.signal("CONT")?;
+        run(Command::new("cp").arg("--reflink=always").arg(&image).arg(&cut))?;
         load.stop();
-        let missing = look_at_copy(bench, &copy, setting, &key, &ledger, before..upto)?;
-        acknowledged += upto - before;
-        lost += missing;
-        cuts_with_loss += usize::from(missing > 0);
+        let rows = look_at_cut(rig, &base, &cut, setting)?;
+        let missing = ledger.lost(&rows, upto);
+        struck += usize::from(!missing.is_empty());
+        lost.extend(missing);
+        doubled += ledger.doubled(&rows);
+        std::fs::remove_file(&cut)?;
+        rig.progress.inc(1);
     }
     server.stop()?;
-    drop(disk);
-    let note = format!("{cuts_with_loss} cuts lost something");
-    Ok(Outcome { rounds, acknowledged, lost, doubled: 0, note })
+    ledger.only_clear_answers()?;
+    let note = format!("{struck} cuts of {rounds} lost something");
+    Ok(Outcome { rounds, acknowledged: ledger.count(), lost: lost.len(), doubled, note })
 }
 
-fn look_at_copy(
-    bench: &Bench,
-    copy: &Path,
-    setting: &str,
-    key: &str,
-    ledger: &Ledger,
-    range: std::ops::Range<usize>,
-) -> anyhow::Result<usize> {
-    let disk = Mounted::mount(copy, &bench.directory.join("cut"))?;
-    let database = format!("sqlite:{}{setting}", disk.0.join("power.db").display());
-    doctor(&bench.binary, &database)?;
-    let server = Server::start(&bench.binary, &database)?;
-    let missing = ledger.missing(&server.address, key, range)?;
+/// What a machine finds that comes up after the cut.
+fn look_at_cut(rig: &Rig, base: &Path, cut: &Path, setting: &str) -> anyhow::Result<Rows> {
+    let disk = Mounted::image(cut, &base.join("cut"), LATE)?;
+    let database = format!("sqlite:{}{setting}", disk.path().join("power.db").display());
+    doctor(&rig.binary, &database)?;
+    let server = Server::start(&rig.binary, &database)?;
     server.stop()?;
-    Ok(missing)
+    rows(&database)
 }

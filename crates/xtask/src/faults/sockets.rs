@@ -94,8 +94,8 @@ impl Held {
             stream.write_all(now)?;
             slow.push((stream, later.to_vec()));
         }
-        let streams = quiet.iter().chain(slow.iter().map(|(stream, _)| stream));
-        streams.map(|stream| stream.set_nonblocking(true)).collect::<Result<(), _>>()?;
+        let mut streams = quiet.iter().chain(slow.iter().map(|(stream, _)| stream));
+        streams.try_for_each(|stream| stream.set_nonblocking(true))?;
         Ok(Held { quiet, slow })
     }
 

@@ -1,7 +1,7 @@
 //! Two servers on one database get the same keys at the same moment; then one of them freezes.
 
-use super::Rig;
 use super::ledger::{Connections, Ledger, Outcome};
+use super::{Expected, Rig};
 use crate::client::Client;
 use crate::server::{Server, doctor, make_key};
 use anyhow::ensure;
@@ -72,7 +72,7 @@ fn freeze(rig: &Rig, database: &str, key: &str, [first, second]: [&Server; 2]) -
     right.settle(&second.address, key)?;
     for ledger in [left, right] {
         ledger.served(&first.address, key)?;
-        ledger.compare_all(database, 1, String::new())?.judged(false)?;
+        ledger.compare_all(database, 1, String::new())?.judged(Expected::Nothing)?;
     }
     Ok(longest)
 }
