@@ -634,6 +634,8 @@ fn try_group(session: &mut PostgresSession, entries: &mut [Entry], mode: Mode) -
             return ended(session, error, usize::MAX);
         }
     }
+    // PostgreSQL answers COMMIT with success even where it rolls an aborted transaction back; a statement tells.
+    session.pending.push(Pending::Control("SELECT 1"));
     if let Err(error) = session.flush(&[]) {
         return ended(session, error, usize::MAX);
     }
