@@ -17,7 +17,7 @@ use crate::{root, say, server};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use measure::Cluster;
+use measure::{Cluster, Usage};
 use report::Row;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,6 +78,7 @@ pub struct Bench {
     progress: ProgressBar,
     rows: Vec<Row>,
     notes: Vec<String>,
+    began: Usage,
 }
 
 /// A directory that goes away with its owner.
@@ -135,9 +136,9 @@ impl Bench {
         let quick = options.quick;
         Ok(Bench {
             customers: options.customers.unwrap_or(if quick { 20_000 } else { 1_000_000 }).clamp(1_000, 10_000_000),
-            rounds: if quick { 1 } else { 3 },
-            duration: Duration::from_millis(if quick { 700 } else { 4_000 }),
-            warm_up: Duration::from_millis(if quick { 200 } else { 1_000 }),
+            rounds: if quick { 1 } else { 5 },
+            duration: Duration::from_millis(if quick { 700 } else { 2_500 }),
+            warm_up: Duration::from_millis(if quick { 200 } else { 500 }),
             options,
             binary,
             directory,
@@ -145,6 +146,7 @@ impl Bench {
             progress,
             rows: Vec::new(),
             notes: Vec::new(),
+            began: Usage::now(None),
         })
     }
 
@@ -176,15 +178,18 @@ impl Bench {
         let version = Command::new(&self.binary).arg("--version").output()?;
         let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
         let machine = machine::describe(&self.directory.0, &databases)?;
-        let (rounds, seconds) = (self.rounds, self.duration.as_secs());
+        let (rounds, ms) = (self.rounds, self.duration.as_millis());
         let how = format!(
-            "- {version}; {} customers where nothing else is said; {rounds} round(s) of {seconds} s each, the median of them",
+            "- {version}; {} customers where nothing else is said; {rounds} round(s) of {ms} ms each, the median of them",
             report::grouped(self.customers)
         );
+        let cluster = self.postgres.as_ref().map(|(_, cluster)| cluster);
+        let others = Usage::now(cluster).others_since(&self.began);
+        let load = format!("- other programs used {others} % of the processors while it ran");
         let table = report::table(&self.rows);
         let notes: Vec<String> = self.notes.iter().map(|note| format!("- {note}")).collect();
         let targets = report::targets(&self.rows);
-        let mut text = format!("{how}\n{machine}\n\n{table}\n");
+        let mut text = format!("{how}\n{machine}\n{load}\n\n{table}\n");
         for (title, lines) in [("Beside the table:", notes), ("Targets:", targets)] {
             if !lines.is_empty() {
                 text.push_str(&format!("\n{title}\n\n{}\n", lines.join("\n")));

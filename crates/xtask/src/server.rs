@@ -92,6 +92,28 @@ impl Server {
         run(Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()))
     }
 
+    /// Stops it where it stands, and waits until every thread of it does stand, those within a call of the kernel too.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("STOP")?;
+        let start = Instant::now();
+        while !self.stands() {
+            if start.elapsed() > Duration::from_secs(10) {
+                bail!("a thread of the server is still within a call of the kernel after 10 s");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn stands(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();
+        let mut states = threads.filter_map(|thread| {
+            let text = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+            text.rsplit(')').next()?.trim_start().chars().next()
+        });
+        states.all(|state| state == 'T')
+    }
+
     /// Asks it to end, and waits. A server that panicked has not ended well.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.signal("TERM")?;

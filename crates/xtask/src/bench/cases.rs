@@ -243,6 +243,8 @@ fn measure(bench: &mut Bench, place: &mut Place, case: Case) -> anyhow::Result<(
             pairs.push(rate.per_second());
         }
     }
+    let quotients = rounds.iter().zip(&floors).map(|(round, floor)| round.hit.per_second * 1_000 / (*floor).max(1));
+    let ratio_permille = Some(median(quotients.collect()));
     let floor = median(floors);
     if !pairs.is_empty() {
         bench.notes.push(format!(
@@ -253,7 +255,7 @@ fn measure(bench: &mut Bench, place: &mut Place, case: Case) -> anyhow::Result<(
         ));
     }
     let row = summary(&rounds, floor, place.server.memory_kib().0);
-    bench.add(Row { id, title, database: place.kind.name().to_owned(), ..row });
+    bench.add(Row { id, title, database: place.kind.name().to_owned(), ratio_permille, ..row });
     Ok(())
 }
 

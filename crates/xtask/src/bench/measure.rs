@@ -143,6 +143,35 @@ fn field(pid: u32, place: usize) -> Option<u64> {
     text.rsplit(')').next()?.split_whitespace().nth(place)?.parse().ok()
 }
 
+/// Processor time so far, of everything and of this run with the processes it has started, in hundredths of a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    spent: u64,
+    busy: u64,
+    own: u64,
+}
+
+impl Usage {
+    /// Up to now.
+    pub fn now(cluster: Option<&Cluster>) -> Self {
+        let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default();
+        // User, nice, system, idle, waiting for disks, interrupts, soft interrupts, stolen.
+        let times: Vec<u64> = line.split_whitespace().skip(1).take(8).filter_map(|time| time.parse().ok()).collect();
+        let idle: u64 = times.iter().skip(3).take(2).sum();
+        let spent: u64 = times.iter().sum();
+        let pid = std::process::id();
+        let own: u64 = (11..15).filter_map(|place| field(pid, place)).sum();
+        Usage { spent, busy: spent - idle, own: own + cluster.map_or(0, Cluster::cpu_ms) / 10 }
+    }
+
+    /// Which share of the processors others have used in between, in percent.
+    pub fn others_since(&self, before: &Usage) -> u64 {
+        let busy = (self.busy - before.busy).saturating_sub(self.own - before.own);
+        (busy * 100).checked_div(self.spent - before.spent).unwrap_or(0)
+    }
+}
+
 /// Waits until a server, and the database behind it, do nothing any more, such as sealing what was written.
 pub fn settle(server: &Server, cluster: Option<&Cluster>, patience: Duration) {
     let started = Instant::now();

@@ -181,7 +181,7 @@ fn other(name: &str, mut program: Command, port: u16) -> anyhow::Result<Peer> {
     };
     let begun = Instant::now();
     while TcpStream::connect(&peer.address).is_err() {
-        if begun.elapsed() > Duration::from_secs(20) {
+        if begun.elapsed() > Duration::from_secs(60) {
             bail!("it does not listen");
         }
         std::thread::sleep(Duration::from_millis(100));

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// How many customers are written in one transaction before anything is measured.
-const SEED_GROUP: u64 = 1_000;
+const SEED_GROUP: u64 = 5_000;
 /// The numbers of new customers start behind those of all that were there before.
 const FIRST_NEW: u64 = 100_000_000;
 
