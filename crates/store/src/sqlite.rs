@@ -6,6 +6,7 @@ use crate::transaction::{LanePosition, Mark, Session, Tally, Transaction, parame
 use crate::value::{Parameter, Row, Value};
 use crate::{Error, GROUP, group_tallies, random_lane, take_group};
 use crossbeam_channel::Receiver;
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::collections::HashMap;
@@ -46,6 +47,9 @@ impl SqliteFile {
         let connection = Connection::open_with_flags(&self.path, flags).map_err(|error| failure(&error))?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| failure(&error))?;
         connection.set_prepared_statement_cache_capacity(256);
+        // A statement keeps its plan whatever is bound to it: to plan anew for each name costs more than the name.
+        let stable = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
+        stable.map_err(|error| failure(&error))?;
         let cache_kib = if purpose == Purpose::Write { 16_000 } else { 8_000 };
         connection
             .execute_batch(&format!(
