@@ -1,7 +1,6 @@
 //! The rewriting of SQL: never panics, numbers are dense, and quoted text stays as it is.
 
 #![no_main]
-#![expect(dead_code, reason = "the crate behind the module uses the rest")]
 
 use libfuzzer_sys::fuzz_target;
 

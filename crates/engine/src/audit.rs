@@ -9,6 +9,9 @@ use crate::error::Error;
 use cuenta_store::{Row, Transaction};
 use sha2::{Digest, Sha256};
 
+/// The name under which one server at a time seals: the others must not wait for a seal that a frozen one began.
+const SEALING: i64 = 7_002_027;
+
 /// How many entries one seal covers at most.
 pub const BATCH: i64 = 1_000;
 
@@ -52,9 +55,10 @@ pub fn append(transaction: &mut Transaction, entry: Entry) -> Result<(), Error> 
 }
 
 /// Seals one batch, if there are entries without a seal, and says how many it sealed. Two servers that seal at once
-/// cannot both succeed: a seal's number is unique, and the loser tries again later.
+/// cannot both succeed: a seal's number is unique, and the loser, which is told at once, tries again later.
 pub fn seal(transaction: &mut Transaction) -> Result<i64, Error> {
     let Some((lane, after)) = unsealed_lane(transaction)? else { return Ok(0) };
+    transaction.claim(SEALING)?;
     let (number, previous) = last_seal(transaction)?;
     let batch = batch(transaction, lane, after, i64::MAX)?;
     let (Some(first), Some(last)) = (batch.first, batch.last) else { return Ok(0) };
