@@ -2,6 +2,7 @@
 
 use super::ledger::{Connections, Ledger, Outcome, rows};
 use super::{Rig, random, random_moment};
+use crate::postgres::Postgres;
 use crate::server::{Server, doctor, make_key};
 use anyhow::ensure;
 use std::io::{Read, Write};
@@ -19,48 +20,39 @@ const MOST_TIME: Duration = Duration::from_secs(180);
 
 /// PostgreSQL is killed and comes back, under load. The server lives on and answers 503 meanwhile.
 pub fn killed(rig: &Rig) -> anyhow::Result<Outcome> {
-    let database = rig.postgres()?.create_database("killed")?;
-    let (_, key) = make_key(&rig.binary, &database)?;
-    let server = Server::start(&rig.binary, &database)?;
-    let ledger = Ledger::new("killed", Connections::Hold);
-    let rounds = rig.rounds(3, 30);
-    let mut longest = Duration::ZERO;
-    for _ in 0..rounds {
-        let load = ledger.load(&server.address, &key, 8);
-        std::thread::sleep(random_moment(100, 600));
-        rig.postgres()?.kill()?;
+    under_load(rig, "killed", rig.rounds(3, 30), "PostgreSQL was back", |postgres| {
+        postgres.kill()?;
         std::thread::sleep(random_moment(0, 1_000));
-        rig.postgres()?.launch()?;
-        longest = longest.max(writes_again(&ledger)?);
-        load.stop();
-        rig.progress.inc(1);
-    }
-    ledger.settle(&server.address, &key)?;
-    ledger.served(&server.address, &key)?;
-    server.stop()?;
-    doctor(&rig.binary, &database)?;
-    let note = format!(
-        "{} requests repeated under their key; writes again at most {} ms after PostgreSQL was back",
-        ledger.repeated(),
-        longest.as_millis()
-    );
-    ledger.compare_all(&database, rounds, note)
+        postgres.launch()
+    })
 }
 
 /// PostgreSQL freezes for a while, under load: nobody knows better than to wait, and nothing may break.
 pub fn frozen(rig: &Rig) -> anyhow::Result<Outcome> {
-    let database = rig.postgres()?.create_database("frozen")?;
+    under_load(rig, "frozen", rig.rounds(1, 5), "PostgreSQL went on", |postgres| {
+        postgres.pause()?;
+        std::thread::sleep(random_moment(2_000, 4_000));
+        postgres.resume()
+    })
+}
+
+/// Strikes PostgreSQL so often while clients write, and looks how soon they write again.
+fn under_load(
+    rig: &Rig,
+    name: &'static str,
+    rounds: usize,
+    end: &str,
+    strike: impl Fn(&Postgres) -> anyhow::Result<()>,
+) -> anyhow::Result<Outcome> {
+    let database = rig.postgres()?.create_database(name)?;
     let (_, key) = make_key(&rig.binary, &database)?;
     let server = Server::start(&rig.binary, &database)?;
-    let ledger = Ledger::new("thawed", Connections::Hold);
-    let rounds = rig.rounds(1, 5);
+    let ledger = Ledger::new(name, Connections::Hold);
     let mut longest = Duration::ZERO;
     for _ in 0..rounds {
         let load = ledger.load(&server.address, &key, 8);
         std::thread::sleep(random_moment(100, 600));
-        rig.postgres()?.pause()?;
-        std::thread::sleep(random_moment(2_000, 4_000));
-        rig.postgres()?.resume()?;
+        strike(rig.postgres()?)?;
         longest = longest.max(writes_again(&ledger)?);
         load.stop();
         rig.progress.inc(1);
@@ -69,7 +61,8 @@ pub fn frozen(rig: &Rig) -> anyhow::Result<Outcome> {
     ledger.served(&server.address, &key)?;
     server.stop()?;
     doctor(&rig.binary, &database)?;
-    let note = format!("writes again at most {} ms after PostgreSQL went on", longest.as_millis());
+    let (repeated, longest) = (ledger.repeated(), longest.as_millis());
+    let note = format!("{repeated} requests repeated under their key; writes again at most {longest} ms after {end}");
     ledger.compare_all(&database, rounds, note)
 }
 
